@@ -140,6 +140,7 @@ def open_journal(rules: SiteFile, *, keeps_last: bool = False) -> Journal:
         key=rules.identity(),
         approvers=[bytes.fromhex(key) for key in rules.policy.approvers],
         keeps_last=keeps_last,
+        withdrawals=True,
     )
 
 

@@ -23,6 +23,7 @@ from federation.model.task import build_task
 from federation.plan.guarantee import largest_alone
 from federation.plan.plan import Plan
 from federation.report.planned import plan_facts
+from privacy.accounting.risks.charged import told as told_risk
 from privacy.ledger.chain import append
 from privacy.ledger.state import Account, fold
 
@@ -75,7 +76,8 @@ def admitted(plan: Plan, policy: Policy, account: Account) -> dict[str, Any]:
 def fitting(plan: Plan, rules: SiteFile, path: Path) -> SiteRecords:
     """The site's records as the plan reads them, if they are of this pool. DataError names row and column."""
     source, test = data_files(rules, path.parent)
-    records, key = site_data(source, test, plan, build_task(plan), rules.policy), rules.identity()
+    task, person, key = build_task(plan), rules.data.person, rules.identity()
+    records = site_data(source, test, plan, task, rules.policy, person)
     for table in records.tables:
         check_pool(rules, key, fingerprints(table, plan.patient_column, key))
     return records
@@ -103,12 +105,12 @@ def _runs_left(plan: Plan, policy: Policy, account: Account) -> int | None:
     return most - account.runs_of(plan.digest)
 
 
-def units_of(plan: Plan, policy: Policy, account: Account) -> dict[str, dict[str, float]]:
+def units_of(plan: Plan, policy: Policy, account: Account) -> dict[str, dict[str, Any]]:
     """Epsilon spent of each limit in force, before and after this plan. BudgetExceeded if a limit is too low."""
     limits, charges = policy.limits(), plan.charges
     account.require_room(limits, charges)
     terms, foreseen = account.in_force(limits, charges[0]), policy.training_foreseen
-    units: dict[str, dict[str, float]] = {}
+    units: dict[str, dict[str, Any]] = {}
     for unit, term in terms.items():
         budget, people = term.limit.budget, term.limit.patient
         if math.isfinite(budget.epsilon):
@@ -118,6 +120,7 @@ def units_of(plan: Plan, policy: Policy, account: Account) -> dict[str, dict[str
                 "epsilon_after": term.epsilon([*spent, *asked]),
                 "epsilon_max": budget.epsilon,
                 "delta": budget.delta,
+                "risk_after": told_risk(term.risk([*spent, *asked])),
                 "room_for_foreseen": term.room_for(foreseen, [*spent, *asked]),
             }
     return units

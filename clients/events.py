@@ -10,7 +10,7 @@ from clients.participant import Participant
 from federation.log import Event, Fact, is_on, note
 from federation.plan.guarantee import site_cost
 from federation.plan.plan import Plan
-from federation.round.plays import account_name
+from federation.round.plays import account_name, fold_of, rounds_before
 from federation.round.terms import Terms
 from privacy.canonical import finite
 from privacy.roster import Roster
@@ -20,18 +20,19 @@ def note_joined(run: bytes, plan: Plan, roster: Roster, journal: Journal) -> Non
     """The site takes part in a run, or goes on with one that its ledger has begun."""
     if not is_on():  # an epsilon takes a moment
         return
-    begun = journal.rounds_begun(account_name(plan, run))
+    begun, name = journal.rounds_begun(account_name(plan, run)), account_name(plan, run)
     if plan.is_rehearsal:
         note("rehearsal_begins", run=run.hex(), plan=plan.rehearsed().digest, rounds=plan.rounds)
         return
     note(
         "run_resumed" if begun else "run_begins",
-        run=run.hex(),
+        run=name,
         name=plan.federation.name,
         plan=plan.digest,
         sites=[entry.site for entry in roster.entries],
         rounds=plan.reserved[0],
         rounds_begun=begun,
+        fold=fold_of(plan, run) or None,
         **_spent(plan, journal),
     )
 
@@ -109,8 +110,8 @@ def _so_far(terms: Terms, journal: Journal) -> float | None:
 def _place(participant: Participant) -> dict[str, Fact]:
     terms = participant.terms
     return {
-        "run": terms.run.hex(),
-        "round": terms.round,
+        "run": account_name(terms.plan, terms.run),  # parts of a plan with folds are one run in the ledger
+        "round": rounds_before(terms.plan, terms.run) + terms.round,
         "attempt": participant.tried,
         "cohort": len(terms.members),
         "rehearsal": "yes" if terms.plan.is_rehearsal else None,

@@ -24,6 +24,7 @@ from clients.node.line import Line, Place
 from clients.node.node import Node
 from clients.node.proxy import proxy_for
 from clients.node.stopping import until_signal
+from clients.people.leaving_out import people_of
 from clients.policy import SiteFile, data_files, data_paths, load_site, require_complete
 from clients.rehearsing.understudy import Understudy
 from clients.site import Site
@@ -55,16 +56,22 @@ def open_site(path: Path, tell: Callable[[str], None] = untold) -> Site:
     begin_registry(rules)  # so that one that is missing later was taken away
     journal, member = open_journal(rules), Member(rules.id, rules.data.size or 0)
     RestoreMemory(rules.restores_file).settle(*journal.reach())
+    people = people_of(rules, journal)
+
+    def load(plan: Plan) -> Trainer:
+        return people.taken(load_trainer(rules, path.parent, plan, tell))
+
     return Site(
         member=member,
         trust=trust,
         policy=lambda: load_site(path).policy,
         journal=journal,
-        load=partial(load_trainer, rules, path.parent, tell=tell),
+        load=load,
         greetings=Greetings(rules.greetings_file),
         ledgers=partial(known_ledgers, rules, trust.identity),
         understudy=Understudy(member, trust, lambda: load_site(path).policy, Site),
         is_timed=True,
+        people=people,
     )
 
 
@@ -194,10 +201,11 @@ def _supernode(rules: SiteFile, folder: Path, socket: Path) -> str:
 def load_trainer(rules: SiteFile, folder: Path, plan: Plan, tell: Callable[[str], None] = untold) -> Trainer:
     """The site's data as the plan's task reads them, claimed for its pool. DataError names row and column.
 
-    `tell` gets how much was read of each file, and what looks odd.
+    `tell` gets how much was read of each file, and what looks odd. Records of people who withdrew are claimed, too:
+    what was charged for them stays charged.
     """
     task, source, test = build_task(plan), *data_files(rules, folder)
-    records = site_data(source, test, plan, task, rules.policy)
+    records = site_data(source, test, plan, task, rules.policy, rules.data.person)
     for read in records.files:
         tell_of(read, tell)
     key = rules.identity()

@@ -22,7 +22,7 @@ prints or writes: a site approves the tasks that it runs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -88,13 +88,14 @@ def release(
     limits: Sequence[Limit] = (),
     heads: Sequence[Head] = (),
     excess: bytes = b"",
+    withdrawn: Callable[[bytes], str] | None = None,
 ) -> RingVector:
     """This site's vector for the secure sum: uint64 of length `terms.length`, below 2^ring_bits.
 
     `excess` is the secret of what may be taken out of its noise again. It is of the round, like the vector, and
     kept with it; without one nothing can be taken out. The journal checks `limits`, what the site's policy allows
     at this moment, and `heads`, what others say that they saw of its own and their journals, before the round is
-    charged.
+    charged. `withdrawn` says, for the ledger, whose records the trainer leaves out.
 
     Raises BudgetExceeded, PolicyViolation or LedgerCorrupt before any data is read, EncodingOverflow when a delta
     that is already private, or never was, left the ring's range, and TaskError for whatever the task's code raised.
@@ -109,7 +110,7 @@ def release(
     if sealed is None:
         beside = excess + cohort_digest(terms) if excess else b""
         sealed = form.seal(_without_text(terms, site, params, trainer, excess)) + beside
-        journal.release(run, number, sealed)
+        journal.release(run, number, sealed, withdrawn)
     vector, drawn, _ = form.split(sealed)
     if drawn != excess:
         raise PolicyViolation("a release is kept with another secret of its noise than that of this attempt")

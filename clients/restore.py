@@ -245,8 +245,10 @@ def _heads(source: Path) -> Iterator[Head]:
     if not source.is_dir():
         yield from fold(load_entries(source)).witnessed.values()
         return
+    parts = [source / "receipts.jsonl", *sorted(source.glob("fold-*/receipts.jsonl"))]
     try:
-        lines = (source / "receipts.jsonl").read_text("utf-8").splitlines()
+        there = [path for path in parts if path.exists()] or parts[:1]
+        lines = [line for path in there for line in path.read_text("utf-8").splitlines()]
     except (OSError, UnicodeDecodeError):
         raise UnusableFile("holds no receipts", hint="name the folder of a run", path=source) from None
     for line in lines:

@@ -19,11 +19,12 @@ from clients.events import note_asked, note_ended, note_invited, note_joined, no
 from clients.greeting.greeting import agreed, greeted
 from clients.greeting.greetings import Greetings
 from clients.greeting.joined import Joined
-from clients.greeting.parts import begun_of, is_same, require_playable
+from clients.greeting.parts import begun_of, is_same, parted, require_playable
 from clients.greeting.position import Position
 from clients.greeting.refusals import UnknownRun, asked_to_exit, reason_of
 from clients.journal.journal import Journal
 from clients.participant import Participant, ShareDoesNotOpen, machine_of, require_same_company, settle
+from clients.people.leaving_out import People, seconds_at_most
 from clients.policy import Policy, consent
 from clients.rehearsing.understudy import Understudy
 from clients.release import excess_of, release
@@ -65,9 +66,8 @@ from privacy.wire import digest
 _log = logging.getLogger(__name__)
 _REMEMBERED = 256  # plans whose task failed
 _PACE_MARGIN = 2.0  # a machine is not equally fast at all times
-Load = Callable[
-    [Plan], Trainer
-]  # consented plan -> model, data, streams; DataError and TaskError are the site's own
+Load = Callable[[Plan], Trainer]
+"""Consented plan -> model, data, streams; DataError and TaskError are the site's own."""
 
 
 @dataclass
@@ -80,12 +80,11 @@ class Site:
     journal: Journal
     load: Load
     entropy: Entropy = os.urandom
-    ledgers: Callable[[], frozenset[bytes]] | None = (
-        None  # tags of all ledgers of this site, if it has a registry
-    )
+    ledgers: Callable[[], frozenset[bytes]] | None = None  # tags of all of this site's, if it has a registry
     greetings: Greetings = field(default_factory=Greetings)
     clock: Callable[[], float] = time.time
     understudy: Understudy | None = None  # takes the site's place in rehearsals
+    people: People | None = None  # whose records to leave out
     is_timed: bool = False  # whether to measure, when joining, how long the answer to a round may take
     pace: float = field(default=0.0, init=False)  # seconds; see `clients.timing`
     last_error: Exception | None = field(default=None, init=False)
@@ -140,7 +139,7 @@ class Site:
             self.journal.witness(shown)
             return
         self._require_free(run)
-        require_playable(plan, run, self.journal)
+        require_playable(plan, run)
         name = account_name(plan, run)
         policy = self.policy()
         consent(plan, policy)
@@ -159,17 +158,16 @@ class Site:
         if not self.journal.is_open(name):
             self._joined = Joined(run, plan, genuine, None, 0)
             return
-        trainer = self._loaded(plan)
-        self._try_out(run, plan, trainer)
-        trainer = screened(trainer, plan, each_alone=self.is_timed)
-        self._tell(trainer)
+        trainer = self._whole(run, plan)
         dimension = Layout.of(trainer.task.model()).dimension
         if self.is_timed:
             members = tuple(Member(entry.site, entry.size) for entry in genuine.entries)
             largest = Terms(plan, run, 1, 1, members, dimension)
-            self.pace = _PACE_MARGIN * worst_case_seconds(largest, self.member.site, trainer)
+            leaving = seconds_at_most(trainer.data, self.member.size)
+            self.pace = _PACE_MARGIN * (worst_case_seconds(largest, self.member.site, trainer) + leaving)
         begun = Position(begun=begun_of(plan, run, self.journal.last_begun(name)))
-        self._joined = Joined(run, plan, genuine, trainer, dimension, begun)
+        given = parted(trainer, plan, run)
+        self._joined = Joined(run, plan, genuine, given, dimension, begun, whole=trainer)
         note_joined(run, plan, genuine, self.journal)
 
     def _believed(self, heads: tuple[Head, ...], roster: Roster) -> tuple[Head, ...]:
@@ -195,6 +193,18 @@ class Site:
                 f"this site takes part in run {name}, which is not over",
                 hint=f"finish it; if it will not go on: federation ledger close SITE {name}",
             )
+
+    def _whole(self, run: bytes, plan: Plan) -> Trainer:
+        """All records that the plan may be played on. Parts of one plan share them: no file is read between two."""
+        joined = self._joined
+        known = None if joined is None or not is_same(plan, joined.run, run) else joined.whole
+        if known is not None and joined is not None and joined.plan == plan:
+            return known
+        trainer = self._loaded(plan)
+        self._try_out(run, plan, trainer)
+        trainer = screened(trainer, plan, each_alone=self.is_timed)
+        self._tell(trainer)
+        return trainer
 
     def _loaded(self, plan: Plan) -> Trainer:
         """The data. What is wrong with them, whoever finds it, is sent as one and the same reason."""
@@ -238,9 +248,11 @@ class Site:
         limits, trainer = policy.limits(), joined.trainer
         if trainer is None:
             raise LedgerRefusal("this run is closed", hint="start a new one")
+        trainer, left_out = (trainer, None) if self.people is None else self.people.present(trainer)
+        joined.trainer = trainer
         try:
             given = terms, self.member.site, params, trainer, self.journal
-            found = release(*given, limits=limits, heads=shown, excess=excess)
+            found = release(*given, limits=limits, heads=shown, excess=excess, withdrawn=left_out)
             self._tell(trainer)
             return found
         except EncodingOverflow:
@@ -254,8 +266,11 @@ class Site:
         A fold ends nothing of the ledger's: the training of the model does. The head of the journal after it.
         """
         joined = self._joined
-        if joined is None or joined.run != run or fold_of(joined.plan, run) == MODEL:
-            self.journal.close_run(run.hex(), params.hex(), evaluation_run(run.hex()))
+        if joined is not None and joined.run == run and fold_of(joined.plan, run) != MODEL:
+            name = account_name(joined.plan, run)
+            self.journal.forget(name, evaluation_run(name))
+            return self.journal.head()
+        self.journal.close_run(run.hex(), params.hex(), evaluation_run(run.hex()))
         note_ended(run, self._joined.plan if self._joined is not None else None, self.journal)
         return self.journal.head()
 

@@ -132,9 +132,10 @@ def counted_by() -> str:
     import privacy.accounting as accountant
 
     code = hashlib.sha256()
-    for file in sorted(Path(accountant.__path__[0]).glob("*.py")):
+    place = Path(accountant.__path__[0])
+    for file in sorted(place.rglob("*.py")):
         content = file.read_bytes()
-        code.update(f"{file.name} {len(content)}\n".encode() + content)
+        code.update(f"{file.relative_to(place)} {len(content)}\n".encode() + content)
     return " ".join([code.hexdigest(), *(f"{name}={_version(name)}" for name in _COUNTED_BY)])
 
 

@@ -28,3 +28,15 @@ def some(things: Sequence[object]) -> str:
     ('2, 5, 7, ...', 'a, b')
     """
     return ", ".join([str(thing) for thing in things[:_MAX_NAMED]] + ["..."] * (len(things) > _MAX_NAMED))
+
+
+def spans(numbers: Sequence[int]) -> str:
+    """Ascending numbers, neighbors together.
+
+    >>> spans([1, 2, 3, 7]), spans([4])
+    ('1 to 3, 7', '4')
+    """
+    starts = [place for place, number in enumerate(numbers) if place == 0 or numbers[place - 1] != number - 1]
+    ends = [*(start - 1 for start in starts[1:]), len(numbers) - 1]
+    pairs = [(numbers[start], numbers[end]) for start, end in zip(starts, ends, strict=True)]
+    return ", ".join(f"{first}" if first == last else f"{first} to {last}" for first, last in pairs)

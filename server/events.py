@@ -8,6 +8,7 @@ from federation.kinds.allowed import Unlikely
 from federation.log import Event, Fact, is_on, note, warn
 from federation.plan.plan import Plan
 from federation.report.receipt import Receipt
+from federation.round.plays import fold_of, rounds_before
 from federation.round.terms import Terms
 from federation.sums.state import ServerState
 from privacy.accounting.events import GaussianEvent
@@ -25,8 +26,9 @@ def note_joined(plan: Plan, state: ServerState, sites: Iterable[str], roster: Ro
         plan=plan.digest,
         sites=names,
         absent=sorted(set(roster.by_site) - set(names)),
-        rounds=plan.federation.rounds,
-        rounds_done=state.round,
+        rounds=plan.reserved[0],
+        rounds_done=rounds_before(plan, state.run) + state.round,
+        fold=fold_of(plan, state.run) or None,
     )
 
 
@@ -60,18 +62,22 @@ def note_failed(coordinator: Attempt, tried: int, got: int, needed: int) -> None
 
 
 def note_round(plan: Plan, run: bytes, receipt: Receipt) -> None:
-    """A round is done; `epsilon`: of all rounds so far, for one unit that the plan protects."""
+    """A round is done; `epsilon`: of all rounds so far, for one unit that the plan protects.
+
+    Rounds of a plan with folds are numbered through all of its parts.
+    """
+    number = rounds_before(plan, run) + receipt.round
     if is_on() and not receipt.is_lost:
         note(
             "round_ends",
             run=run.hex(),
-            round=receipt.round,
-            rounds=plan.federation.rounds,
+            round=number,
+            rounds=plan.reserved[0],
             cohort=len(receipt.cohort),
             survivors=len(receipt.survivors),
             lost=[site for site in receipt.cohort if site not in receipt.survivors],
             seconds=receipt.seconds,
-            epsilon=_so_far(plan, receipt.round),
+            epsilon=_so_far(plan, number),
         )
 
 
@@ -91,11 +97,15 @@ def _so_far(plan: Plan, rounds: int) -> float | None:
     event, delta = plan.charges[0].event, plan.privacy.delta
     if not isinstance(event, GaussianEvent) or delta is None:
         return None
-    done = plan.charges[0].with_count(plan.kind.releases_per_round * rounds)
+    done = plan.charges[0].of(rounds, plan.reserved[0])
     return epsilon([done.event], delta)
 
 
 def _place(coordinator: Attempt, tried: int) -> dict[str, Fact]:
     """People count tries of a round from 1; the protocol's number goes on over rounds' and processes' ends."""
     terms = coordinator.terms
-    return {"run": terms.run.hex(), "round": terms.round, "attempt": tried}
+    return {
+        "run": terms.run.hex(),
+        "round": rounds_before(terms.plan, terms.run) + terms.round,
+        "attempt": tried,
+    }

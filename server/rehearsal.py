@@ -29,7 +29,7 @@ from federation.log import note
 from federation.model.code import code_digest
 from federation.model.params import initial_params, params_bytes, params_digest
 from federation.model.task import build_task
-from federation.plan.plan import Plan, load, require_no_folds
+from federation.plan.plan import Plan, load
 from federation.report.receipt import Receipt
 from federation.round.messages import RUN_ID_BYTES, Frame, Kind, abort_reason
 from federation.round.transport import Arrival, Deadline, Outgoing, Transport
@@ -131,7 +131,6 @@ def rehearse(
     `named` tells the site behind an address, where the transport knows it: a refusal says nothing of its sender.
     """
     plan, signed = load(plan_path), load_roster(roster_path)
-    require_no_folds(plan)
     _, key = coordinator_key(signed, roster_path, identity)
     voice = Voice(plan.rehearsal(), os.urandom(RUN_ID_BYTES), signed, key)
     stage = _Stage(plan, voice, _Clocked(transport), named)

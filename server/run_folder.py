@@ -76,6 +76,10 @@ class RunFolder:
             raise OtherRun(message, hint="it goes on no more; name a new folder")
         return folder
 
+    def at(self, path: Path) -> RunFolder:
+        """Another folder of the same plan, which nobody may have claimed yet."""
+        return replace(self, path=path)
+
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Be the only process at work in this folder; CheckpointError while another one is."""
@@ -112,6 +116,11 @@ class RunFolder:
         if stored is None:
             stored = begin(self.plan, run or fresh_run(self.plan), params)
         else:
+            if run and stored.run != run:
+                message = f"{self.path} holds a part of another run"
+                raise CheckpointError(
+                    message, hint="put the whole folder back as it was, or name another one"
+                )
             stored = self._caught_up(stored)
             # Attempts that a killed process may have begun are skipped: an attempt's number is never used twice.
             stored = replace(stored, attempt=stored.attempt + RESERVED)
@@ -192,6 +201,7 @@ class RunFolder:
         left = [
             path for path in [self.path / "receipts.jsonl", accounts] if path is not None and path.exists()
         ]
+        left += sorted(self.path.glob("fold-*/receipts.jsonl"))
         left += [path for path in own if any(entry.kind == "reserve" for entry in stable_entries(path))]
         if left:
             is_over = (self.path / "report.json").exists()

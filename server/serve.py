@@ -14,15 +14,17 @@ from federation.identity.roster_file import load_roster
 from federation.log import note, warn
 from federation.model.params import initial_params, params_bytes, params_digest
 from federation.model.task import Task, build_task
-from federation.plan.plan import Plan, load, require_no_folds
+from federation.plan.plan import Plan, load
 from federation.report.files import PAGE, write_page, write_report
 from federation.report.report import Made, whole
-from federation.report.summary import summary_of
+from federation.report.summary import charged_rounds, summary_of
 from federation.report.tabled import with_tables
+from federation.round.plays import MODEL, fold_of, has_evaluation, rounds_before
 from federation.round.transport import Transport
 from server.attendance.newcomers import Newcomers
 from server.coordinator import SILENT
 from server.events import note_joined, note_round
+from server.folds.parts import evaluated_in, left_of, receipts_of, with_folds
 from server.ledgers import LedgerMemory
 from server.playing import Setting
 from server.run import evaluate, run, server_stream
@@ -49,9 +51,9 @@ def serve(
     """
     started = time.perf_counter()
     plan = load(plan_path)
-    require_no_folds(plan)
     task = build_task(plan)
-    folder = RunFolder.open(state_dir, plan, plan_path.read_text("utf-8-sig"))
+    text = plan_path.read_text("utf-8-sig")
+    folder = RunFolder.open(state_dir, plan, text)
     if (done := folder.finished("flower", simulated=False)) is not None:
         note("complete_already", state=str(state_dir))
         if not (state_dir / PAGE).exists():
@@ -61,10 +63,14 @@ def serve(
         signed = load_roster(roster_path)
         path, key = coordinator_key(signed, roster_path, identity)
         speak, memory = partial(Voice, plan, roster=signed, key=key), LedgerMemory.beside(path)
-        given = folder, task, speak, transport, memory, Newcomers(), started
-        _insist(
-            lambda: _served(*given), lambda: len(folder.receipts()), partial(_await_sites, plan, transport)
-        )
+        wait = partial(_await_sites, plan, transport)
+        for part, run_id in left_of(folder, text, initial_params(task.model, plan.federation.seed)):
+            given = part, task, speak, transport, memory, Newcomers(), started, run_id
+            _insist(partial(_served, *given), partial(_rounds_in, part), wait)
+
+
+def _rounds_in(folder: RunFolder) -> int:
+    return len(folder.receipts())
 
 
 def _insist(play: Callable[[], bool], rounds: Callable[[], int], wait: Callable[[], None]) -> None:
@@ -110,6 +116,7 @@ def _served(
     memory: LedgerMemory,
     newcomers: Newcomers,
     started: float,
+    run_id: bytes,
 ) -> bool:
     """Play what is left of the run, and write what it was for; whether it is over.
 
@@ -119,7 +126,7 @@ def _served(
     plan = folder.plan
     folder.require_whole()
     folder.require_accepted()
-    state = folder.state(initial_params(task.model, plan.federation.seed))
+    state = folder.state(initial_params(task.model, plan.federation.seed), run_id)
     voice = speak(state.run)
     folder.write_roster(voice.roster)
     known = [*memory.heads(), *folder.heads()]
@@ -148,7 +155,7 @@ def _played(folder: RunFolder, setting: Setting, newcomers: Newcomers) -> Settin
             if state.round < plan.federation.rounds and newcomers.are_due(setting.lines.others, state.round):
                 return None
             setting = replace(setting, state=state)
-        if plan.evaluation.epsilon is not None and folder.evaluation() is None:
+        if has_evaluation(plan, setting.state.run) and folder.evaluation() is None:
             folder.store_evaluation(setting.state.run, evaluate(setting, server_stream))
     return setting
 
@@ -165,16 +172,17 @@ def _end(folder: RunFolder, task: Task, setting: Setting, memory: LedgerMemory) 
 
 def _report(folder: RunFolder, setting: Setting, started: float) -> None:
     """Write what the run came to, and what an audit says of it. From then on it is finished."""
-    state, signed = setting.state, setting.lines.voice.roster
+    plan, state, signed = folder.plan, setting.state, setting.lines.voice.roster
     seconds, told = time.perf_counter() - started, folder.evaluation()
     report = summary_of(
-        folder.plan,
+        plan,
         folder.receipts(),
+        charged_rounds(receipts_of(folder, state.run)),
         engine="flower",
         simulated=False,
         published=told,
         seconds=seconds,
-        evaluated=folder.evaluated(),
+        evaluated=evaluated_in(folder, state.run),
         unlikely=folder.unlikely_evaluation(),
     )
     report = report.model_copy(
@@ -183,10 +191,12 @@ def _report(folder: RunFolder, setting: Setting, started: float) -> None:
             "transcripts": folder.kept(signed, state.params.numel()),
         }
     )
-    report = with_tables(report, folder.plan, state.model.tolist(), folder.receipts())
+    report = with_tables(with_folds(report, folder, state.run), plan, state.model.tolist(), folder.receipts())
     write_report(folder.path, report)
     write_page(folder.path, report)
     folder.close()
     write_verdict(folder.path, report)
     cost, page = whole(report.privacy), str(folder.path / PAGE)
-    note("run_ends", run=state.run.hex(), rounds=state.round, seconds=seconds, epsilon=cost, report=page)
+    if fold_of(plan, state.run) == MODEL:
+        rounds = rounds_before(plan, state.run) + state.round
+        note("run_ends", run=state.run.hex(), rounds=rounds, seconds=seconds, epsilon=cost, report=page)

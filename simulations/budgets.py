@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from federation.kinds.folds import folds_facts
-from federation.plan.guarantee import cost_for, epsilons, exposure, of_two, promised
+from federation.plan.guarantee import cost_for, epsilons, exposure, of_two, promised, with_risk
 from federation.plan.plan import Plan
 from federation.round.excess import excess_facts, planned_cohort
 from privacy.accounting.bounds import Mechanism, recount
@@ -57,7 +57,7 @@ def budget_of(plan: Plan, working_on: Callable[[str], None] = lambda _: None) ->
         "sample_rate": event.sample_rate,
         "steps": event.count,
         **folds_facts(plan),
-        **_together(plan, whole, people),
+        **_whole(plan, whole, people),
         **of_two(plan),
         **excess_facts(plan, planned_cohort(plan)),
         "accountant": accountant([event], delta),
@@ -85,12 +85,13 @@ def _accountants(event: GaussianEvent, delta: float) -> dict[str, float | None]:
     }
 
 
-def _together(plan: Plan, whole: Cost, people: dict[str, Cost]) -> dict[str, Any]:
-    """What the evaluation adds; nothing where the plan publishes none."""
-    facts = epsilons(whole)
+def _whole(plan: Plan, whole: Cost, people: dict[str, Cost]) -> dict[str, Any]:
+    """What the training means in risk; and what the evaluation adds, where the plan publishes one."""
+    facts = with_risk(epsilons(whole), plan, plan.privacy.unit, Patient())
     if plan.figures is None:
-        return {}
+        return {"risk": facts["risk"]}
     return {
+        "risk": facts["risk"],
         "evaluation": {**facts["evaluation"], "noise_multiplier": plan.figures.noise_multiplier},
         "together": {
             **facts["together"],

@@ -60,8 +60,8 @@ def _inputs(world: World, engine: str, key: bytes) -> Inputs:
     params = initial_params(world.task.model, world.plan.federation.seed)
     sites = {
         name: {
-            "training data": fingerprint(key, parts_of(world.training[name])),
-            "held-out data": fingerprint(key, parts_of(world.held_out.get(name))),
+            "training data": fingerprint(key, parts_of(world.began_with(name)[0])),
+            "held-out data": fingerprint(key, parts_of(world.began_with(name)[1])),
             "site.toml": fingerprint(key, _rules(world, name)),
             "key": fingerprint(key, [public_identity(world.identities[name])]),
         }

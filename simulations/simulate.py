@@ -105,6 +105,7 @@ def simulate(
     the files, `notice` with a line about this run. Unless the data are `public`, the run is counted among those
     on the same data. `faults`: how sites are lost on the way, by a seed; also a file, or "dropouts=0.05, seed=7".
     `parted`: as one fold of a cross-validation. A run of a `study` is marked as that. Torch is set to one thread.
+    A plan with folds is played by the engine protocol, and its rounds are numbered through all folds.
 
     Raises a FederationError or PrivacyError: PlanError for the plan, DataError for a site's file, CheckpointError
     for a folder that holds something else, TooFewSurvivors for a round that lost too many sites.

@@ -39,9 +39,16 @@ class Cohorts:
     def __init__(self, plan: Plan, members: Members | Sampled) -> None:
         self._plan, self._members = plan, members
         self._last: Terms | None = None
+        rules = plan.cohort  # every site in every round: nothing is drawn
+        self._is_whole = (
+            isinstance(members, tuple) and rules.sample_rate is None and rules.size in ("all", None)
+        )
 
     def terms(self, state: ServerState) -> Terms:
         """The terms of the round after `state`."""
+        if self._last is not None and self._is_whole and self._last.run == state.run:
+            self._last = self._last.again(state.round + 1, state.attempt + FIRST)
+            return self._last
         cohort = cohort_of(self._plan, self._members, state.round + 1)
         if self._last is None or self._last.members != cohort or self._last.run != state.run:
             self._last = terms_of(self._plan, state, cohort)

@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -25,11 +25,13 @@ from torch import Tensor
 
 from clients.approvals import open_journal
 from clients.data.folders import SiteFiles
-from clients.data.load import Reading, protected, read_file
+from clients.data.load import Reading, protected, read_file, with_persons
 from clients.data.notes import FileRead
 from clients.data.populations import check_pool, claim_pool, fingerprints
 from clients.data.split import split
 from clients.journal.journal import Journal
+from clients.people.leaving_out import people_of, without
+from clients.people.listed import list_path, load_list
 from clients.policy import Policy, SiteFile, consent, load_site
 from clients.rules.origin import Place
 from clients.site import Site
@@ -50,6 +52,7 @@ from privacy.roster import Entry, Roster, SignedRoster
 from privacy.signing import public_identity
 
 Reader = Callable[[Place, Plan, Task], Reading]
+Parts = tuple[Dataset, Dataset | None]  # to train on, and to evaluate on
 
 SEED = "sites"  # in the folder of keys
 _SEED_BYTES = 32
@@ -59,15 +62,10 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Parted:
-    """One fold of a cross-validation, and what parts a site's records into those to train on and the fold's.
-
-    `is_planned`: the folds are the plan's own. Then each site declares all its records in every part, as a real one
-    would, and the last part (fold 0) holds none out.
-    """
+    """One fold of a cross-validation, and what parts a site's records into those to train on and the fold's."""
 
     fold: Fold
     part: Callable[[str, Dataset], tuple[Dataset, Dataset | None]]
-    is_planned: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,9 +82,7 @@ class World:
     coordinator: Ed25519PrivateKey = field(repr=False)
     seed: bytes = field(repr=False)  # of all synthetic keys
     files: Mapping[str, tuple[FileRead, ...]] = field(default_factory=dict)  # that were read, by site
-    sizes: Mapping[str, int] = field(
-        default_factory=dict
-    )  # declared, where those are not of what it trains on
+    whole: Mapping[str, Parts] = field(default_factory=dict)  # of sites whose people may withdraw: with them
 
     @cached_property
     def members(self) -> tuple[Member, ...]:
@@ -133,8 +129,11 @@ class World:
 
     def _declared(self, name: str) -> int:
         rules = self.rules.get(name)
-        size = (rules.data.size if rules else None) or self.sizes.get(name)
-        return size or protected(self.plan, self.training[name])
+        return (rules.data.size if rules else None) or protected(self.plan, self.began_with(name)[0])
+
+    def began_with(self, name: str) -> Parts:
+        """A site's records, those of people who withdrew among them: what a resumed run has to bring again."""
+        return self.whole.get(name) or (self.training[name], self.held_out.get(name))
 
 
 def read_world(
@@ -158,9 +157,10 @@ def read_world(
     data = {name: _usable(plan, task, name, *parts) for name, parts in data.items()}
     for train, _ in data.values():
         check_delta(plan, len(data) if plan.privacy.unit == "client" else protected(plan, train))
-    planned = parted is not None and parted.is_planned
-    if not (planned or plan.task_is_tally):
+    if not (plan.task_is_tally or plan.evaluation.folds is not None):
         require_held_out(test is not None for _, test in data.values())
+    whole = {name: data[name] for name, own in rules.items() if own.data.person is not None}
+    data |= {name: _without(rules[name], *parts) for name, parts in whole.items()}
     for name, own in rules.items():
         consent(plan, own.policy)
         for file in read[name][1]:  # before a journal is made that would be a second budget
@@ -177,15 +177,10 @@ def read_world(
         coordinator=identity(seed, ""),
         seed=seed,
         files={name: found for name, (_, found) in read.items()},
-        sizes={name: _both(plan, *records) for name, (records, _) in read.items()} if planned else {},
+        whole=whole,
     )
     sample(plan, world.members, round_number=1)
     return world
-
-
-def _both(plan: Plan, train: Dataset, test: Dataset | None) -> int:
-    """How many records, or patients, are in both parts."""
-    return protected(plan, train) + (0 if test is None else protected(plan, test))
 
 
 def own_rules(entry: SiteFiles) -> SiteFile | None:
@@ -251,12 +246,17 @@ def _read(
     plan: Plan, task: Task, entry: SiteFiles, parted: Parted | None, read: Reader
 ) -> tuple[tuple[Dataset, Dataset | None], tuple[FileRead, ...]]:
     """A site's records to train on and to evaluate on, and the files that they are from."""
-    source, held_out = entry.places()
-    everything = read(source, plan, task)
+    (source, held_out), person = entry.places(), entry.person
+
+    def owned(place: Place) -> Reading:
+        reading = read(place, plan, task)
+        return reading if person is None else replace(reading, data=with_persons(reading, person, plan))
+
+    everything = owned(source)
     if parted is not None:
         return parted.part(entry.name, everything.data), (everything.file,)
     if held_out is not None:
-        test = read(held_out, plan, task)
+        test = owned(held_out)
         return (everything.data, test.data), (everything.file, test.file)
     return split(everything.data, plan.evaluation.holdout, plan.federation.seed, task.outcome), (
         everything.file,
@@ -279,6 +279,16 @@ def _usable(
     return train.renumbered(), None if test is None or len(test) == 0 else test.renumbered()
 
 
+def _without(rules: SiteFile, train: Dataset, test: Dataset | None) -> Parts:
+    """Without the records of those who withdrew before this run began, or goes on."""
+    path = list_path(rules)
+    if not path.exists():
+        return train, test  # made, or missed, when the site is opened
+    known = load_list(path)
+    held_out = None if test is None else without(test, known)
+    return without(train, known), held_out if held_out is None or len(held_out) else None
+
+
 def _site(world: World, member: Member, journals: Path) -> Site:
     plan, name, rules = world.plan, member.site, world.rules.get(member.site)
     path = journal_of(world, name, journals)
@@ -295,9 +305,13 @@ def _site(world: World, member: Member, journals: Path) -> Site:
         journal = Journal.open(path, site=name, pool=name, key=key, simulated=True)
     stream, held_out = partial(site_stream, plan, name), world.held_out.get(name)
     trainer = Trainer(world.task, world.training[name], stream, held_out)
+    people = people_of(rules, journal) if rules else None
     pinned = frozenset({public_identity(world.consortium)})
     trust = Trust(pinned, quorum=1, serial=0, identity=key)
-    return Site(member, trust, lambda: policy, journal, load=lambda _: trainer)
+    if people is None:
+        return Site(member, trust, lambda: policy, journal, load=lambda _: trainer)
+    taken = people.taken
+    return Site(member, trust, lambda: policy, journal, load=lambda _: taken(trainer), people=people)
 
 
 class InProcess:

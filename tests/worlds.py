@@ -163,7 +163,7 @@ def contribute(trainers: Mapping[str, Trainer]) -> Summed:
 
 def by_hand(
     plan: Plan,
-    data: Mapping[str, Dataset],
+    data: Mapping[str, Dataset] | Sequence[Mapping[str, Dataset]],
     survivors: Sequence[Sequence[str]],
     weights: Mapping[str, float] | None = None,
     sizes: Mapping[str, int] | None = None,
@@ -172,14 +172,15 @@ def by_hand(
 
     Full batches, one local step, server optimizer "average": x -= server rate * local rate * mean of gradients,
     where the gradient of softmax regression is (p - y) times the record, summed, and divided by the size that a
-    site declares; by default as many records as it has.
+    site declares; by default as many records as it has. `data` may be other ones in each round.
     """
-    declared = sizes or {name: len(records) for name, records in data.items()}
+    each = [data] * len(survivors) if isinstance(data, Mapping) else data
+    declared = sizes or {name: len(records) for name, records in each[0].items()}
     params = start(plan).numpy().astype(np.float64)
     rate = plan.server.learning_rate * plan.training.learning_rate
-    for names in survivors:
+    for names, records in zip(survivors, each, strict=True):
         shares = np.array([(weights or {}).get(name, 1.0) for name in names])
-        gradients = np.stack([_gradient(params, data[name]) / declared[name] for name in names])
+        gradients = np.stack([_gradient(params, records[name]) / declared[name] for name in names])
         params = params - rate * (shares @ gradients) / shares.sum()
     return params
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -16,37 +17,62 @@ from federation.plan.settings import Settings
 Numbers = NDArray[Any]
 
 
-def without_privacy(inputs: Numbers, labels: Numbers, tested: Numbers, seed: int) -> dict[str, Numbers]:
-    """The scores of the tested rows by each pooled model, trained on all records at one place."""
-    from sklearn.ensemble import HistGradientBoostingClassifier
+def _logistic(_: int) -> Any:
     from sklearn.linear_model import LogisticRegression
+
+    return LogisticRegression(max_iter=2000)
+
+
+def _network(seed: int) -> Any:
     from sklearn.neural_network import MLPClassifier
 
-    made: Mapping[str, Callable[[], Any]] = {
-        "logistic": lambda: LogisticRegression(max_iter=2000),
-        "MLP": lambda: MLPClassifier((32,), early_stopping=True, alpha=1e-3, random_state=seed),
-        "boosted trees": lambda: HistGradientBoostingClassifier(early_stopping=True, random_state=seed),
-    }
+    return MLPClassifier((32,), early_stopping=True, alpha=1e-3, random_state=seed)
+
+
+def _trees(seed: int) -> Any:
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    return HistGradientBoostingClassifier(early_stopping=True, random_state=seed)
+
+
+def _without_privacy(
+    made: Callable[[int], Any], inputs: Numbers, labels: Numbers, tested: Numbers, seed: int
+) -> Numbers:
+    """The scores of the tested rows by a model that is trained on all records at one place."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return {
-            name: make().fit(inputs, labels).predict_proba(tested)[:, 1].astype(np.float64)
-            for name, make in made.items()
-        }
+        return np.asarray(made(seed).fit(inputs, labels).predict_proba(tested)[:, 1], np.float64)
+
+
+POOLED: Final[Mapping[str, Callable[[Numbers, Numbers, Numbers, int], Numbers]]] = {
+    "logistic": partial(_without_privacy, _logistic),
+    "additive": partial(_without_privacy, _logistic),
+    "MLP": partial(_without_privacy, _network),
+    "boosted trees": partial(_without_privacy, _trees),
+}
+"""By name; "additive" is logistic regression on the inputs of our additive model."""
+
+
+class _Rows(torch.utils.data.TensorDataset):
+    """Rows of which a loader takes a whole batch at once, and does not stack them one by one."""
+
+    def __getitems__(self, places: list[int]) -> tuple[torch.Tensor, ...]:
+        return tuple(tensor[places] for tensor in self.tensors)
 
 
 def opacus(
     inputs: Numbers, labels: Numbers, tested: Numbers, epsilon: float, delta: float, settings: Settings
 ) -> Numbers:
-    """The scores of a logistic model by Opacus, one place, unit record, with the settings of the rule."""
+    """The scores of a linear model by Opacus, one place, unit record, with the settings of the rule."""
     from opacus import PrivacyEngine
-    from torch.utils.data import DataLoader, TensorDataset
+    from torch.utils.data import DataLoader
 
-    rows = TensorDataset(torch.tensor(inputs), torch.tensor(labels))
+    rows = _Rows(torch.tensor(inputs), torch.tensor(labels))
     model: Any = nn.Linear(inputs.shape[1], 2)
     nn.init.zeros_(model.weight)
     nn.init.zeros_(model.bias)
-    loader: Any = DataLoader(rows, batch_size=max(1, round(settings.sample_rate * len(rows))))
+    size = max(1, round(settings.sample_rate * len(rows)))
+    loader: Any = DataLoader(rows, batch_size=size, collate_fn=lambda batch: batch)
     epochs = max(1, round(settings.rounds / len(loader)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

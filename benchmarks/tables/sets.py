@@ -19,7 +19,6 @@ from clients.data.sources.table import Table
 from clients.drafting.plans import propose
 from clients.drafting.sources import Reading
 
-MOST_ROWS = 30_000
 _TESTED = 0.25
 _SITES = 4
 
@@ -70,17 +69,14 @@ def deal(each: Set, folder: Path, out: Path, seed: int) -> Dealt:
     rows = [(place, row) for place, one in enumerate(tables) for row in one.rows(range(len(header)))]
     person = header.index(each.patient) if each.patient else None
     lots = [_lot(seed, number if person is None else row[person]) for number, (_, row) in enumerate(rows)]
-    kept = sorted(range(len(rows)), key=lambda number: _lot(0, f"keep {_key(rows, person, number)}"))
-    chosen = sorted(kept[:MOST_ROWS])
     parts: dict[tuple[str, str], list[Sequence[str]]] = {}
-    for number in chosen:
-        place, row = rows[number]
+    for number, (place, row) in enumerate(rows):
         part = "test" if lots[number] < _TESTED else "train"
         site = place if len(tables) > 1 else int(_lot(1, f"site {_key(rows, person, number)}") * _SITES)
         parts.setdefault((f"site-{site}", part), []).append(row)
     for (name, part), found in parts.items():
         _write(out / name / f"{part}.csv", header, found)
-    _write(out.parent / f"{out.name}-all.csv", header, [rows[number][1] for number in chosen])
+    _write(out.parent / f"{out.name}-all.csv", header, [row for _, row in rows])
     trained = sum(len(found) for (_, part), found in parts.items() if part == "train")
     return Dealt(out, _plan(each, out.parent / f"{out.name}-all.csv"), trained)
 
@@ -124,6 +120,9 @@ def sets() -> Iterator[Set]:
         f"credit-default/default_credit_homo_{name}.csv" for name in ("guest", "host_1", "host_2")
     )
     yield Set("card default, FATE's three parties", parties, "y")
+    yield Set(
+        "card default, as published", ("credit-default/UCI_Credit_Card.csv",), "default.payment.next.month"
+    )
     yield Set(
         "census income",
         ("census/adult.data",),

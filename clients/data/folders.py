@@ -81,6 +81,11 @@ class SiteFiles:
             return train, None
         return train, data.origin(self.test.name, self.test.parent, sheet=data.test_sheet or data.sheet)
 
+    @property
+    def person(self) -> str | None:
+        """The column that says whose each record is, if the site's own site.toml names one."""
+        return None if self.site_file is None else load_site(self.site_file).data.person
+
 
 @dataclass(frozen=True)
 class SitesFolder:

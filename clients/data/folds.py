@@ -16,8 +16,9 @@ what was opened before.
      are post-processing, with noise of their own.
   3. What is left are the trainings without each of the K - 1 other folds, the evaluation on f, and the last
      training: mechanisms with noise of their own, which compose. That is K trainings and one evaluation, whatever f
-     is. The order in which they are played depends on the plan alone, so a bound on their composition holds for
-     every f.
+     is, each part with the same parameters. So a bound on them holds for every f, and in whatever order a
+     coordinator has them played, seeing results: u is in no more than these, and trainings and evaluations may
+     interleave (concurrent composition). A part of no records is played all the same.
 
 It says nothing of a unit that is replaced by another (which may be in another fold), of a part of what the plan
 protects as a whole, of a patient of many records where each record goes by itself, or of a site. These are charged
@@ -46,7 +47,7 @@ def folds_of(dataset: Dataset, plan: Plan) -> NDArray[np.int64]:
 
 def without(dataset: Dataset, plan: Plan, fold: int) -> tuple[Dataset, Dataset | None]:
     """What a fold's training is made on, and what it is evaluated on; all records and nothing for fold 0."""
-    held = folds_of(dataset, plan) == fold if fold else np.zeros(len(dataset), dtype=bool)
+    held = folds_of(dataset, plan) == fold if fold and len(dataset) else np.zeros(len(dataset), dtype=bool)
     if not held.any():
         return dataset, None
     training, kept = (dataset.at(torch.from_numpy(chosen)).renumbered() for chosen in (~held, held))

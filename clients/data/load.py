@@ -79,13 +79,22 @@ def read_data(path: Place, plan: Plan, task: Task) -> Dataset:
     return read_file(path, plan, task).data
 
 
-def site_data(source: Place, test: Place | None, plan: Plan, task: Task, policy: Policy) -> SiteRecords:
+def site_data(
+    source: Place, test: Place | None, plan: Plan, task: Task, policy: Policy, person: str | None = None
+) -> SiteRecords:
     """What a site trains on, and what it keeps to evaluate on: `test`, or else a part of `source` held out.
+
+    `person` is the column that says whose each record is, so that people may withdraw.
 
     DataError or TaskError for the data; PolicyViolation if a patient has more records than the policy allows;
     UnsafeParameters if there are too many records, or patients, for the plan's delta.
     """
+    if test is not None and plan.evaluation.folds is not None:
+        reason = f"{test}: a test file, and the plan has evaluation.folds: every record is held out once"
+        raise DataError(reason, hint="remove data.test from the site file, or add its records to data.source")
     readings = [read_file(path, plan, task) for path in (source, test) if path is not None]
+    if person is not None:
+        readings = [replace(reading, data=with_persons(reading, person, plan)) for reading in readings]
     training, held_out = readings[0].data, None if test is None else readings[-1].data
     if test is None:
         training, held_out = apart(training, plan.evaluation.holdout, plan.federation.seed, plan.privacy.unit)
@@ -99,6 +108,30 @@ def site_data(source: Place, test: Place | None, plan: Plan, task: Task, policy:
         check_delta(plan, protected(plan, training), is_told=False)
     tables = tuple(reading.table or reading.file.path for reading in readings)
     return SiteRecords(training, held_out, tuple(reading.file for reading in readings), tables)
+
+
+def with_persons(reading: Reading, column: str, plan: Plan) -> Dataset:
+    """The records with whose each is: by a column of their table, or by the ids that a task of one's own gives.
+
+    DataError or TaskError where that is not said of every record, whether anybody withdrew or not.
+    """
+    data, table = reading.data, reading.table
+    if table is not None and column == plan.patient_column:
+        return replace(data, persons=data.ids)
+    if table is None:
+        if data.ids is None:
+            message = (
+                f"{reading.file.path}: data.person is set, and the task does not say whose each record is"
+            )
+            hint = (
+                "have its Dataset carry `patients` and `ids`, or remove data.person: then nobody can withdraw"
+            )
+            raise TaskError(message, hint=hint)
+        return replace(data, persons=data.ids)
+    table.require([column])
+    owners = people(table, column)
+    refuse(table, list(owners.faults), [])
+    return replace(data, persons=hashed(owners.names))
 
 
 def protected(plan: Plan, data: Dataset) -> int:

@@ -17,7 +17,7 @@ from clients.drafting.columns import Judged, judged
 from clients.drafting.targets import Predicted, predicted, until
 from federation.config.toml import inline, key_of
 from federation.errors import DataError
-from federation.plan.features import Categorical, Feature
+from federation.plan.features import Categorical, Feature, Numeric
 from federation.plan.identifiers import MAX_DIGITS, cleaned
 from federation.plan.plan import Plan, parse
 from federation.plan.settings import Settings, settings_for
@@ -107,7 +107,7 @@ def propose(
             f"{table.path}: no column is left to learn from{reasons}",
             hint="see what a plan can hold: README.md",
         )
-    text = _text(table, name, found, columns, wanted)
+    found, text = _text(table, name, found, columns, wanted)
     return Proposal(parse(text, Path("plan.toml")), text, columns, cleaned(target), found)
 
 
@@ -117,9 +117,11 @@ def _judged(table: Table, name: str) -> Judged:
     return judged(name, table.column(name), table.numerals(name))
 
 
-def _text(table: Table, name: str, found: Predicted, columns: Sequence[Judged], wanted: Wanted) -> str:
+def _text(
+    table: Table, name: str, found: Predicted, columns: Sequence[Judged], wanted: Wanted
+) -> tuple[Predicted, str]:
     features = tuple(column.feature for column in columns if column.feature is not None)
-    settings, delta = settled_delta(found, features, Wanted(wanted.epsilon, wanted.records or len(table)))
+    found, settings, delta = settled(found, features, Wanted(wanted.epsilon, wanted.records or len(table)))
     lines = [
         *_head(table),
         "[federation]",
@@ -141,7 +143,7 @@ def _text(table: Table, name: str, found: Predicted, columns: Sequence[Judged], 
         "",
         *rules(settings, wanted, delta, found.metrics),
     ]
-    return "\n".join(lines) + "\n"
+    return found, "\n".join(lines) + "\n"
 
 
 def _head(table: Table) -> Iterator[str]:
@@ -172,6 +174,8 @@ def line_of(feature: Feature, why: str = "") -> str:
 
 def _plain(value: object) -> object:
     """A whole number without decimals, as people write it."""
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
     is_whole = isinstance(value, float) and value.is_integer() and abs(value) < 10**MAX_DIGITS
     return int(value) if isinstance(value, float) and is_whole else value
 
@@ -187,13 +191,21 @@ def without(columns: Sequence[Judged]) -> Iterator[str]:
         yield f"#   and {len(left) - _NAMED} more"
 
 
-def settled_delta(found: Predicted, features: Sequence[Feature], wanted: Wanted) -> tuple[Settings, str]:
-    """What suits these columns and so many records, by the rule; and a delta for them, as text."""
+def settled(found: Predicted, features: Sequence[Feature], wanted: Wanted) -> tuple[Predicted, Settings, str]:
+    """The model and the settings that suit these columns and so many records; and a delta for them, as text."""
     records = wanted.records or 1
     delta = f"1e-{max(5, math.ceil(math.log10(records)) + 1)}"
-    task = found.task(features)
-    params = (task.inputs + 1) * max(1, len(found.classes))
-    return settings_for(task, params, records, wanted.epsilon, float(delta)), delta
+
+    def of(what: Predicted) -> Settings:
+        task = what.task(features)
+        params = (task.inputs + 1) * max(1, len(what.classes))
+        return settings_for(task, params, records, wanted.epsilon, float(delta))
+
+    if any(isinstance(feature, Numeric) for feature in features):
+        curved = of(found.bent)
+        if curved.has_room:
+            return found.bent, curved, delta
+    return found, of(found), delta
 
 
 def rules(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clients.drafting.columns import Judged, outwards
-from clients.drafting.plans import Proposal, Wanted, rules, settled_delta, without
+from clients.drafting.plans import Proposal, Wanted, rules, settled, without
 from clients.drafting.plans import line_of as _line
 from clients.drafting.targets import Predicted, of_classes, of_numbers
 from federation.config.toml import inline
@@ -79,7 +79,7 @@ def propose_from(found: Published, target: str, name: str, only: Sequence[str], 
     if not features:
         raise DataError("no column is left to learn from", hint="spend more on the statistics, or count more")
     asked = Wanted(wanted.epsilon, wanted.records or max(10, round(found.records)))
-    text = _text(found, goal, name, columns, asked)
+    goal, text = _text(found, goal, name, columns, asked)
     return Proposal(parse(text, Path("plan.toml")), text, columns, target, goal)
 
 
@@ -148,9 +148,11 @@ def _predicted(found: Published, target: str) -> Predicted:
     return of_numbers(target, found_number.feature.low, found_number.feature.high)
 
 
-def _text(found: Published, goal: Predicted, name: str, columns: Sequence[Judged], wanted: Wanted) -> str:
+def _text(
+    found: Published, goal: Predicted, name: str, columns: Sequence[Judged], wanted: Wanted
+) -> tuple[Predicted, str]:
     features = tuple(column.feature for column in columns if column.feature is not None)
-    settings, delta = settled_delta(goal, features, wanted)
+    goal, settings, delta = settled(goal, features, wanted)
     patient = found.task.patient
     lines = [
         f"# A plan proposed by `federation plan new` from the pooled, noised statistics of run {found.run},",
@@ -174,4 +176,4 @@ def _text(found: Published, goal: Predicted, name: str, columns: Sequence[Judged
         "",
         *rules(settings, wanted, delta, goal.metrics, found.plan.privacy.unit),
     ]
-    return "\n".join(lines) + "\n"
+    return goal, "\n".join(lines) + "\n"

@@ -195,7 +195,13 @@ def _data(draft: Draft) -> Iterator[str]:
     yield from draft.data.lines(draft.folder)
     yield f"pool = {inline(draft.pool)}  # a name for these people: what any plan spends on them counts under it"
     yield f"size = {draft.size}  # about how many records; public, as in {draft.id}.pub"
+    yield f"{_person(draft.plan.patient_column)}  # whose each record is: by it people can withdraw"
     yield ""
+
+
+def _person(column: str | None) -> str:
+    """The column that names people, where the plan does; or how to name it."""
+    return '# person = "mrn"' if column is None else f"person = {inline(column)}"
 
 
 def _policy(draft: Draft) -> Iterator[str]:

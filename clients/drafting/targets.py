@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -36,8 +36,15 @@ class Predicted:
     keys: Mapping[str, Any]
     classes: tuple[str, ...] = ()
 
+    @property
+    def bent(self) -> Predicted:
+        """The same by a model with a curve for each number."""
+        straight = f'"{self.keys["model"]}": straight lines, for few records'
+        line = f'model = "additive"  # a curve for each number; or {straight}; "mlp": a hidden layer'
+        return replace(self, lines=(*self.lines[:-1], line), keys={**self.keys, "model": "additive"})
+
     def task(self, features: Sequence[Feature]) -> TabularTask:
-        """The task that would be proposed with these features and a linear model."""
+        """The task that would be proposed with these features."""
         kind = _KINDS[self.keys["kind"]]
         named = {
             feature.name: feature.model_dump(exclude={"name"}, exclude_none=True) for feature in features
@@ -96,7 +103,7 @@ def _of_times(target: str, event: str, events: tuple[str, ...], bins: tuple[floa
         f"event = {inline(event)}  # what came of it, which no model sees",
         f"events = {inline(list(events))}  # DECIDE the order: first no event, then the event",
         f"bins = [{', '.join(map(as_text, bins))}]  # DECIDE: ends of intervals; later times are not learned",
-        'model = "logistic"  # or "mlp": one hidden layer; or "package.module:factory"',
+        'model = "logistic"  # or "additive": a curve a number; "mlp": a hidden layer; or "package.module:factory"',
     )
     keys = {
         "kind": SURVIVAL,
@@ -136,7 +143,7 @@ def of_numbers(target: str, low: float, high: float) -> Predicted:
         'kind = "tabular-regression"  # many numbers; a time until an event is "survival", counts "tabular-counts"',
         f"target = {inline(cleaned(target))}  # what is predicted",
         f"target_range = {{ low = {ends[0]}, high = {ends[1]} }}  # DECIDE: what is possible; clipped to it",
-        'model = "linear"  # or "mlp": one hidden layer; or "package.module:factory"',
+        'model = "linear"  # or "additive": a curve a number; "mlp": a hidden layer; or "package.module:factory"',
     )
     within = {"low": float(ends[0]), "high": float(ends[1])}
     keys = {

@@ -25,6 +25,7 @@ class Joined:
     position: Position = field(default_factory=Position)
     rounds: dict[int, Participant] = field(default_factory=dict)  # those asked of last come last
     company: frozenset[str] | None = None  # the cohort of the first round that this site was invited to
+    whole: Trainer | None = None  # with all records, where the plan has folds and this is a part of it
 
     def require_said(self, frame: Frame) -> None:
         """FaultyServer unless the coordinator said this, here."""

@@ -24,7 +24,7 @@ Others can, and show it its own newest head (`privacy.ledger.heads`).
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,7 @@ from privacy.ledger.approvals import Approval, Proposal, is_approved
 from privacy.ledger.chain import HASH_BYTES, Entry, Genesis
 from privacy.ledger.heads import REHEARSED, Head, head_body, pool_tag
 from privacy.ledger.state import Account, LimitExceeded, fold, is_even
+from privacy.ledger.withdrawals import FIELD
 from privacy.signing import public_identity
 
 
@@ -70,16 +71,18 @@ class Journal(Questions):
         approvers: Sequence[bytes] = (),
         simulated: bool = False,
         keeps_last: bool = False,
+        withdrawals: bool = False,
     ) -> Journal:
         """The journal at `path`, its whole chain verified; a new one, readable by its owner only, if there is none.
 
-        `approvers` are settled when it is made. With `keeps_last`, as in every simulated journal, the bytes of a
-        run's last round stay on the disk until the run is closed. LedgerCorrupt if the file is no journal, was
-        changed, or belongs to another site, pool or key; RecordsUnavailable if it cannot be read or written.
+        `approvers`, and whether releases say who withdrew, are settled when it is made. With `keeps_last`, as in
+        every simulated journal, the bytes of a run's last round stay on the disk until the run is closed.
+        LedgerCorrupt if the file is no journal, was changed, or belongs to another site, pool or key;
+        RecordsUnavailable if it cannot be read or written.
         """
         tag = pool_tag(key, pool)
         salt = os.urandom(HASH_BYTES)
-        first = Genesis(site, pool, tag, public_identity(key), tuple(approvers), simulated, salt)
+        first = Genesis(site, pool, tag, public_identity(key), tuple(approvers), simulated, salt, withdrawals)
         return cls(open_store(path, first, key), key, keeps_last=keeps_last or simulated)
 
     @classmethod
@@ -269,9 +272,12 @@ class Journal(Questions):
         with self._store.transaction() as account:
             self._witness(account, heads)
 
-    def release(self, run: str, round_number: int, payload: bytes) -> None:
+    def release(
+        self, run: str, round_number: int, payload: bytes, withdrawn: Callable[[bytes], str] | None = None
+    ) -> None:
         """Fix the noised bytes of a begun round before they leave. Replaces those kept for the run's last round.
 
+        `withdrawn` says, after the hash of the entry before, whose records were left out.
         JournalMisuse if the round was not begun; LedgerRefusal if it was released with other bytes, or is over.
         """
         with self._store.transaction() as account:
@@ -283,7 +289,10 @@ class Journal(Questions):
                     raise LedgerRefusal(f"round {round_number} was released before, with other noise")
                 return
             kept = Kept.blinded(round_number, payload)
-            self._append("release", {"run": run, "round": round_number, "commitment": kept.commitment})
+            body: dict[str, JSON] = {"run": run, "round": round_number, "commitment": kept.commitment}
+            if withdrawn is not None:
+                body[FIELD] = withdrawn(account.tip.last.hash)
+            self._append("release", body)
             self._store.keep(run, kept)
 
     def mask(self, run: str, round_number: int, attempt: int, *, suite: int, once: bool = False) -> None:
@@ -341,6 +350,12 @@ class Journal(Questions):
                 if account.runs[name].closed not in (None, params):
                     raise LedgerRefusal("this run was closed with other params")
                 self._close_open(account, name, params)
+
+    def forget(self, *runs: str) -> None:
+        """Let go of what these runs released last: whoever could ask for it again has said that it is known."""
+        with self._store.transaction():
+            for name in runs:
+                self._store.forget(name)
 
     def abandon_run(self, run: str, params: str, evaluation: str) -> None:
         """Close what is still open of a run that will not go on, whatever closed the rest of it."""

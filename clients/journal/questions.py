@@ -7,6 +7,7 @@ from collections.abc import Container, Mapping
 from clients.journal.runs import require_present, reserved_run
 from federation.ledger.store import Store
 from privacy.accounting.units import Charge, Limit, Unit
+from privacy.ledger.chain import Entry
 from privacy.ledger.heads import Head
 
 
@@ -20,11 +21,6 @@ class Questions:
         """By which others tell this ledger from the site's others."""
         with self._store.transaction() as account:
             return account.tip.genesis.ledger
-
-    def is_simulated(self) -> bool:
-        """Whether this is the ledger of a site that a simulation plays."""
-        with self._store.transaction() as account:
-            return account.tip.genesis.simulated
 
     def require_approved(self, run: str, plan_digest: str, most: int | None) -> None:
         """LedgerRefusal for a run of a plan beyond the `most` that are approved. Nothing is written."""
@@ -55,6 +51,11 @@ class Questions:
         """How many rounds of a run were begun; 0 for an unknown run."""
         with self._store.transaction() as account:
             return len(account.runs[run].begun) if run in account.runs else 0
+
+    def last_withdrawn(self) -> Entry | None:
+        """The last release that says whose records were left out."""
+        with self._store.transaction() as account:
+            return account.withdrawn.last
 
     def begun_in(self, run: str, rounds: Container[int]) -> int:
         """How many of these rounds of a run were begun."""

@@ -12,11 +12,12 @@ from federation.model.task import build_task
 from federation.plan.guarantee import cost_for
 from federation.plan.plan import Plan
 from federation.report.numbers import octets, spent, upward
+from federation.report.risks.words import lead
 from federation.round.cohort import stand_ins
 from federation.round.excess import planned_cohort
 from federation.round.messages import Member
 from federation.round.terms import Terms
-from privacy.accounting.risk import advantage
+from privacy.accounting.risks.charged import risk_for, told
 from privacy.accounting.units import Patient
 from privacy.errors import PrivacyError
 
@@ -69,7 +70,8 @@ def _evaluation(plan: Plan) -> Iterator[tuple[str, str]]:
     if plan.evaluation.epsilon is not None:
         yield (
             "at the end",
-            "counts over this site's held-out records, with noise and masked: their sum is published",
+            "sums over this site's held-out records (answers, scores or errors), with noise and masked: the sum of "
+            "all sites is published",
         )
 
 
@@ -80,7 +82,8 @@ def risk_of(plan: Plan) -> str:
     unit, delta = plan.privacy.unit, plan.privacy.delta
     epsilon = cost_for(plan, unit, Patient()).together
     one = "this whole site" if unit == "client" else f"one {unit}"
-    most = upward(advantage(epsilon, delta), 3)
+    risk = risk_for(plan.charges, unit, Patient(), delta)
+    most = upward(1.0 if risk is None else risk.advantage, 3)
     seen = (
         " (the coordinator adds the noise and sees the sum without it)"
         if plan.privacy.noise == "central"
@@ -88,5 +91,6 @@ def risk_of(plan: Plan) -> str:
     )
     return (
         f"epsilon {spent(epsilon)} at delta {delta:g} for {one}{seen}: whoever guesses from all that is opened "
-        f"whether it was in has a hit rate at most {most} above the rate of false alarms (0: blind, 1: certain)"
+        f"whether it was in has a hit rate at most {most} above the rate of false alarms (0: blind, 1: certain). "
+        f"{lead(told(risk), unit)}"
     )

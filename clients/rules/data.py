@@ -68,9 +68,10 @@ class SiteData(Table):
 
     `test` holds records to evaluate on, where the plan publishes an evaluation; without it some of `source` are
     held out. `columns` names those of text whose first row is a record already. `test_query` and `test_sheet`
-    ask the same source, unless `test` names another. `quasi_identifiers` are columns by which somebody outside
-    might know a person, `sensitive` is what they must not learn: `check --site` warns on the terminal where few
-    people share them.
+    ask the same source, unless `test` names another. `person` is the column that says whose each record is,
+    whatever a plan says of patients: by it the records of people who withdraw are left out. `quasi_identifiers` are
+    columns by which somebody outside might know a person, `sensitive` is what they must not learn: `check --site`
+    warns on the terminal where few people share them.
     """
 
     source: PathText = Field(min_length=1, examples=['"cleveland.csv"'])
@@ -91,6 +92,7 @@ class SiteData(Table):
     columns: Texts | None = Field(default=None, examples=['["age", "sex", "died"]'])
     password_file: PathText | None = Field(default=None, min_length=1, examples=['"credential:clinic"'])
     timeout_seconds: int = Field(default=600, ge=1, le=86400, examples=["600"])
+    person: str | None = Field(default=None, min_length=1, examples=['"mrn"'])
     quasi_identifiers: Texts = Field(default=(), examples=['["age", "sex", "postcode"]'])
     sensitive: str | None = Field(default=None, min_length=1, examples=['"diagnosis"'])
 

@@ -30,7 +30,7 @@ from federation.round.parts import secrets_of, streams_of
 from federation.round.terms import Terms
 from privacy.mechanism.encoding import EncodingOverflow, RingVector
 from privacy.mechanism.noise import Stream
-from privacy.mechanism.repeatable import Repeatable
+from privacy.mechanism.repeatable import Repeatable, Repeatables
 from privacy.secagg.keys import SECRET_BYTES
 from privacy.wire import Writer, digest
 
@@ -109,12 +109,12 @@ class SiteWork:
             return _in_float64(gradient)(batch.features, batch.labels, batch.patients)
 
     def figures(self) -> Tensor:
-        """Right answers, wrong answers and loss, or cells, summed over the records held out."""
+        """Right answers, wrong answers and loss, or what else is published, summed over held-out records."""
         plan = self.terms.plan
-        if plan.figures is not None and (cells := plan.figures.cells) is not None:
+        if plan.figures is not None and (blocks := plan.figures.blocks) is not None:
             trainer = self.trainer
             wide = self._model(torch.float64)
-            return counts(wide, trainer.task, plan, cells, trainer.held_out, trainer.tally)
+            return counts(wide, trainer.task, plan, blocks, trainer.held_out, trainer.tally)
         whole_patients, model = self.terms.kind.draws_patients, self._model(torch.float32)
         task, held_out, tally = self.trainer.task, self.trainer.held_out, self.trainer.tally
         threshold = plan.evaluation.threshold
@@ -193,8 +193,19 @@ def site_stream(plan: Plan, site: str, round_number: int) -> Stream:
     """
     if plan.is_private:
         return Stream(os.urandom(32))
-    seed = _public(plan.federation.seed)
-    return Repeatable(seed, site.encode(), round_number.to_bytes(4, "big"))
+    return Repeatable(_public(plan.federation.seed), site.encode(), _numbered(round_number))
+
+
+def open_streams(plan: Plan, sites: Sequence[str], round_number: int) -> Repeatables:
+    """`site_stream` of each of these sites, of a plan that promises no privacy."""
+    if plan.is_private:
+        raise ValueError("the streams of a private run are secret")
+    names = (site.encode() for site in sites)
+    return Repeatables.of(_public(plan.federation.seed), names, _numbered(round_number))
+
+
+def _numbered(round_number: int) -> bytes:
+    return round_number.to_bytes(4, "big")
 
 
 @lru_cache

@@ -39,6 +39,7 @@ from federation.audit.evidence import (
 )
 from federation.audit.figures.folds import Fold, check_folds
 from federation.audit.figures.made import check_made
+from federation.audit.figures.risks import check_risks
 from federation.audit.figures.tables import check_tables
 from federation.audit.findings import Findings
 from federation.audit.folds.place import Place, place_of
@@ -139,7 +140,8 @@ def audit(
         if not is_regular(path):
             raise UnusableFile("there is no such ledger", hint="federation ledger export SITE", path=path)
     require_there(measured := [Path(each) for each in measurements])
-    return _audited(run, handed_in, measured, is_part=False)
+    shared = _journals(run.parent) if (run.parent / "plan.toml").exists() else []  # of a fold, by itself
+    return _audited(run, [*shared, *handed_in], measured, is_part=False)
 
 
 def _audited(run: Path, handed_in: Sequence[Path], shown: Sequence[Path] = (), *, is_part: bool) -> Audit:
@@ -174,29 +176,48 @@ def _audited(run: Path, handed_in: Sequence[Path], shown: Sequence[Path] = (), *
     size = dimension_of(params, plan, consents.dimension, found)
     sums, followed = check_sums(_run_of(run, plan, evidence, size, in_process), found)
     check_params(run, receipts, params, followed, plan, found)
-    setting = Setting(plan, training, evaluation, roster, receipts, sums, in_process, place)
+    folds = _folds_of(run, plan) if place.has_folds and place.is_model and not is_part else ()
+    setting = Setting(plan, training, evaluation, roster, receipts, sums, in_process, place, folds)
     _check_both(run, found)
     if report is not None:
         check_made(run, report, plan.privacy.unit != "patient", found)
         check_tables(report, plan, params, receipts, found)
     check_page(run, report, found)
-    if place.has_folds and place.is_model and not is_part:
-        _check_folds(run, plan, evidence, handed_in, found)
+    if folds:
+        _check_folds(run, plan, evidence, handed_in, folds, found)
     return _concluded(evidence, setting, found)
 
 
+def _folds_of(run: Path, plan: Plan) -> tuple[Receipts, ...]:
+    """The receipts of every fold; empty ones where there is no folder. What is wrong with them its audit finds."""
+    folders = [run / f"fold-{fold}" for fold in range(1, (plan.evaluation.folds or 0) + 1)]
+    return tuple(
+        read_receipts(folder, plan, Findings()) if is_regular(folder / "plan.toml") else Receipts()
+        for folder in folders
+    )
+
+
 def _check_folds(
-    run: Path, plan: Plan, evidence: _Evidence, handed_in: Sequence[Path], found: Findings
+    run: Path,
+    plan: Plan,
+    evidence: _Evidence,
+    handed_in: Sequence[Path],
+    told: Sequence[Receipts],
+    found: Findings,
 ) -> None:
     """Audit the folder of every fold, with these ledgers, and hold the figures of all folds against them."""
-    ledgers = [*sorted((run / "journals").glob("*.sqlite")), *handed_in]
+    ledgers = [*_journals(run), *handed_in]
     folds = []
-    for fold in range(1, evidence.place.tests + 1):
+    for fold, receipts in enumerate(told, start=1):
         folder = run / f"fold-{fold}"
-        receipts = read_receipts(folder, plan, Findings()) if is_regular(folder / "plan.toml") else Receipts()
         inner = _audited(folder, ledgers, is_part=True) if is_regular(folder / "plan.toml") else None
         folds.append(Fold(fold, receipts.run, receipts.evaluation, inner))
     check_folds(evidence.receipts.run, evidence.report, plan.digest, folds, found)
+
+
+def _journals(run: Path) -> list[Path]:
+    """The ledgers of simulated sites, which all parts of a plan with folds share."""
+    return sorted((run / "journals").glob("*.sqlite"))
 
 
 def _run_of(path: Path, plan: Plan, evidence: _Evidence, size: int | None, in_process: bool) -> SumsOf:
@@ -277,6 +298,7 @@ def _concluded(evidence: _Evidence, setting: Setting, found: Findings) -> Audit:
     evaluation = check_evaluation_claim([*asked, *charged_too], plan, found)
     pairs = _pairs(setting, trained, evaluated)
     together = check_together(claimed_together(report), pairs, plan, found)
+    risk = check_risks(report, plan, [setting.training, *asked], found)
     told, recount = claims_of_sites(report), _Recounting(plan)
     rows = tuple(
         _row(
@@ -303,6 +325,7 @@ def _concluded(evidence: _Evidence, setting: Setting, found: Findings) -> Audit:
         training=claim,
         evaluation=evaluation,
         together=together,
+        risk=risk,
         units=costs(plan, setting.training, setting.evaluation, len(evidence.sites)),
         sites=rows,
         sums=setting.sums,

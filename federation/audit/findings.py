@@ -118,6 +118,7 @@ SEVERITIES: Mapping[str, Severity] = {
     # the claim
     "noise-too-small": "critical",
     "epsilon-understated": "critical",
+    "risk-understated": "critical",
     "not-private": "info",
 }
 _MOST = 12  # findings of one kind at one site that are told one by one

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from federation.audit.findings import Finding
 from federation.audit.measured.evidence import Measured
 from privacy.accounting.bounds import Bounds
+from privacy.accounting.risks.recounted import RiskBounds
 from privacy.canonical import finite
 
 
@@ -23,6 +24,25 @@ class Claim:
         """Plain data: the claim and both bounds, null where there is none or it is infinite."""
         lower, upper = self.recomputed or (None, None)
         return {"claimed": self.claimed, "recomputed": finite(upper), "at_least": finite(lower)}
+
+
+@dataclass(frozen=True)
+class RiskClaim:
+    """What the report says of the whole run, and the bounds of the auditor's accountant; None where nothing is."""
+
+    unit: str
+    claimed: Mapping[str, Any] | None
+    recomputed: RiskBounds | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        found = self.recomputed
+        return {
+            "unit": self.unit,
+            "claimed": self.claimed,
+            "recomputed": None if found is None else found.upper.to_json(),
+            "at_least": None if found is None else found.lower.to_json(),
+        }
 
 
 @dataclass(frozen=True)
@@ -110,6 +130,7 @@ class Audit:
     training: Claim = Claim()
     evaluation: Claim | None = None  # None where the plan publishes none
     together: Claim | None = None  # of training and evaluation composed
+    risk: RiskClaim | None = None  # of the whole run; None without privacy
     units: Mapping[str, Cost] = field(default_factory=dict)
     sites: tuple[SiteAudit, ...] = ()
     entries_verified: int = 0
@@ -137,6 +158,7 @@ class Audit:
             "epsilon": {**self.training.to_json(), "delta": self.delta},
             "evaluation": None if self.evaluation is None else self.evaluation.to_json(),
             "together": None if self.together is None else self.together.to_json(),
+            "risk": None if self.risk is None else self.risk.to_json(),
             "units": {unit: cost.to_json() for unit, cost in self.units.items()},
             "sites": [site.to_json() for site in self.sites],
             "entries_verified": self.entries_verified,

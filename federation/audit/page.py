@@ -8,17 +8,19 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from federation.audit.examine import audit as examine
-from federation.audit.outcome import Audit, Claim, SiteAudit, Steps, Sums
+from federation.audit.outcome import Audit, Claim, RiskClaim, SiteAudit, Steps, Sums
 from federation.files import write_output
 from federation.plan.guarantee import told_of_parts
 from federation.report.files import PAGE, write_page
 from federation.report.numbers import MISSING, UNBOUNDED, downward, spent
 from federation.report.report import Report
+from federation.report.risks.words import lead
 from federation.report.templates import page_template
 from federation.report.wording import NOT_AUDITED
 from federation.sums.record import transcripts_of
 from federation.words import many
 from privacy.accounting.bounds import Bounds
+from privacy.accounting.risks.figures import risk_from
 
 _SAME = 1e-6  # bounds that close are one number
 _MOST_SITES = 50  # in lines
@@ -57,6 +59,7 @@ def render(audit: Audit) -> str:
         headline=_headline(audit),
         coverage=_coverage(audit),
         summed=summed(audit.sums),
+        risk=risk_lines(audit.risk),
         units={_UNITS[unit]: cost for unit, cost in audit.units.items()},
         simulated=_SIMULATED,
         parts=_parts(audit),
@@ -98,6 +101,7 @@ def audit_lines(audit: Audit) -> list[str]:
         f"sums        {summed(audit.sums)}",
         *_measured(audit),
         *_claims(audit),
+        *(f"risk        {line}" for line in risk_lines(audit.risk)),
         *_findings(audit),
         *_sites(audit),
         *_units(audit),
@@ -173,6 +177,23 @@ def _claims(audit: Audit) -> Iterator[str]:
     yield f"epsilon     {_claim(audit.together, audit.delta)}, training and evaluation together"
     yield f"training    {_claim(audit.training, audit.delta)}"
     yield f"evaluation  {_claim(audit.evaluation, audit.delta)}"
+
+
+def risk_lines(claim: RiskClaim | None) -> list[str]:
+    """What was proved of the risk, in a sentence, and beside it what was claimed; none where nothing is bounded."""
+    if claim is None or claim.recomputed is None:
+        return []
+    low, high = claim.recomputed
+    told = None if claim.claimed is None else risk_from(claim.claimed, high.delta)
+    figures = []
+    for name, shown in (("tpr_at_fpr.0.01", "hits at 1% false alarms"), ("advantage", "advantage")):
+        at = high.names.index(name)
+        said = MISSING if told is None else f"{spent(told.values[at])}"
+        least, most_ = downward(low.values[at], 3), spent(high.values[at])
+        figures.append(
+            f"{shown}: claimed {said}, recomputed {least if least == most_ else f'{least} to {most_}'}"
+        )
+    return [lead(high.to_json(), claim.unit), "; ".join(figures)]
 
 
 def _claim(claim: Claim, delta: float | None) -> str:

@@ -18,6 +18,7 @@ from federation.round.cohort import required_survivors, shares_along_ring
 from federation.round.groups import smallest_sum
 from privacy.accounting.bounds import Bounds, Mechanism, recount
 from privacy.accounting.events import GaussianEvent
+from privacy.accounting.risks.recounted import RiskBounds, recount_risk
 from privacy.accounting.units import Charge, Patient, Unit
 from privacy.ledger.state import Account, Run
 
@@ -157,6 +158,13 @@ def bounds(charges: Iterable[Charge], unit: Unit, patient: Patient, delta: float
     mechanisms = [_mechanism(charge, unit, patient) for charge in charges]
     known = [mechanism for mechanism in mechanisms if mechanism is not None]
     return recount(known, delta) if len(known) == len(mechanisms) else Bounds(math.inf, math.inf)
+
+
+def risk_bounds(charges: Iterable[Charge], unit: Unit, patient: Patient, delta: float) -> RiskBounds | None:
+    """Bounds on what these charges together let anybody do; None if one has no bound."""
+    mechanisms = [_mechanism(charge, unit, patient) for charge in charges]
+    known = [mechanism for mechanism in mechanisms if mechanism is not None]
+    return recount_risk(known, delta) if len(known) == len(mechanisms) else None
 
 
 def charges(account: Account) -> tuple[Charge, ...]:

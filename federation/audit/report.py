@@ -45,7 +45,8 @@ _OLDER_SLACK = 0.3  # an earlier version counted a unit that is replaced by up t
 _KEYS = ("unit", "records", "sites")
 # Checked by a function of their own.
 _SEEN = (
-    "engine", "simulated", "history", "evaluation", "privacy.units", "privacy.cross_check.prv",
+    "engine", "simulated", "history", "evaluation", "privacy.units", "privacy.risk", "privacy.together.risk",
+    "privacy.cross_check.prv",
     "faults.rules", "made.finished", "made.version", "made.signers", "timing.total_seconds", "sites[].lines",
     "fold", "folds", "tables",
 )  # fmt: skip
@@ -76,7 +77,7 @@ def check_report(
     # A server counts the rounds it invited a site to; only a simulation can look into the ledgers.
     counted = booked if report.get("simulated") is True else {}
     population = _population(report, setting)
-    names = [] if population else _named(report, receipts, booked)
+    names = [] if population else _named(report, setting, booked)
     expected = _expected(setting, counted, names)
     _expect_charges(report, expected["sites"], counted, plan)
     if "made" in report:  # an earlier version did not say it
@@ -162,10 +163,11 @@ def _expect_charges(
             row["charged"] = {"epsilon": epsilon([each.event for each in charges], plan.privacy.delta)}
 
 
-def _named(report: Mapping[str, Any], receipts: Receipts, executed: Mapping[str, Booked]) -> list[str]:
+def _named(report: Mapping[str, Any], setting: Setting, executed: Mapping[str, Booked]) -> list[str]:
     """The sites that the report has to name: every site that was invited. It may name others that joined."""
     rows = [row.get("id") for row in rows_of(report.get("sites")) if isinstance(row, Mapping)]
-    return sorted({*receipts.sites, *(site for site in executed if site in rows)})
+    invited = {site for part in (*setting.beside, setting.receipts) for site in part.sites}
+    return sorted({*invited, *(site for site in executed if site in rows)})
 
 
 def _expected(setting: Setting, booked: Mapping[str, Booked], sites: Sequence[str]) -> dict[str, Any]:
@@ -218,12 +220,13 @@ def _privacy(setting: Setting) -> dict[str, Any]:
 
 
 def _site(site: str, setting: Setting, booked: Booked | None) -> dict[str, Any]:
-    receipts, evaluation = setting.receipts, setting.receipts.evaluation
-    lines = receipts.rounds.values()
-    rounds = sum(site in line.charged for line in lines) if booked is None else booked.rounds
+    lines, everything = setting.receipts.rounds.values(), (*setting.beside, setting.receipts)
+    charged = (line.charged for part in everything for line in part.rounds.values())
+    rounds = sum(site in sites for sites in charged) if booked is None else booked.rounds
     tested = None if booked is None else booked.tested
     if tested is None:
-        tested = evaluation is None or site in evaluation.cohort
+        told = [part.evaluation for part in everything if part.evaluation is not None]
+        tested = not told or any(site in line.cohort for line in told)
     return {
         "id": site,
         **_spent(setting, rounds, tested),

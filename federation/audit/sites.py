@@ -33,6 +33,7 @@ class Setting:
     sums: Sums
     in_process: bool  # nothing was masked or opened: a simulation that adds up without messages
     place: Place
+    beside: tuple[Receipts, ...] = ()  # of all folds, where these are those of their model
 
     _asked: dict[int, set[str]] = field(default_factory=dict, init=False, repr=False, compare=False)
 

@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 from federation.cli.options import AsJson, Debug
 from federation.cli.streams import print_json
 from federation.cli.telling.checkpoints import checkpoint, cosign, prove, verify_proof
+from federation.cli.telling.withdraw import print_withdrawn, withdraw, withdrawn_of
 from federation.errors import AuditFailure
 from federation.words import many, printable
 from privacy.errors import LedgerCorrupt
@@ -52,18 +53,25 @@ KeyFile = Annotated[Path, typer.Option(help="a private key file")]
 
 @ledger.command(epilog="Example: [bold]federation ledger show site.toml[/bold]")
 def show(site: LedgerFile, as_json: AsJson = False, debug: Debug = False) -> None:
-    """What each unit may spend and has spent, run by run."""
+    """What each unit may spend and has spent, run by run.
+
+    Of a site.toml also who withdrew, and which released params descend from data that may hold their records: the
+    ledger by itself does not tell.
+    """
     from clients.approvals import ledger_of
     from federation.ledger.export import load_entries
     from federation.ledger.statement import statement
 
     facts = statement(load_entries(ledger_of(site)))
+    facts["withdrawn"] = withdrawn_of(site)
     if as_json:
         print_json(facts)
         return
     from federation.cli.statements import print_statement
 
     print_statement(facts)
+    if facts["withdrawn"] is not None:
+        print_withdrawn(facts["withdrawn"])
 
 
 @ledger.command(epilog="Example: [bold]federation ledger verify site.toml[/bold]")
@@ -335,6 +343,9 @@ def rotate(site: SiteFile, key: KeyFile, as_json: AsJson = False, debug: Debug =
     turn(site, key)
     story = "the ledger takes the new key only; move it to the site's key file, and tell the consortium"
     _tell(as_json, {"key": str(key), "rotated": True}, story)
+
+
+ledger.command("withdraw", epilog="Example: [bold]federation ledger withdraw site.toml[/bold]")(withdraw)
 
 
 def _to_sign(out: Path) -> str:

@@ -75,11 +75,17 @@ class _Bars:
     def __init__(self, progress: Progress) -> None:
         self._progress, self._now = progress, ""
         self._tasks: dict[str, TaskID] = {}
+        self._stages: set[str] = set()
 
     def rounds(self, title: str, done: int, total: int, metrics: _Metrics) -> None:
+        """Bars of earlier rounds stay above; those of stages before these go, so that all stand in order."""
+        if title not in self._tasks:
+            for stage in self._stages & self._tasks.keys():
+                self._progress.remove_task(self._tasks.pop(stage))
         self._show(title, done, total, _words(metrics))
 
     def stage(self, what: str, done: int = 0, total: int = 0) -> None:
+        self._stages.add(what)
         self._show(what, done, total, "")
 
     def trials(self, title: str, done: int, total: int, following: str) -> None:

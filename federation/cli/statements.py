@@ -8,7 +8,9 @@ from typing import Any
 from rich.table import Table
 
 from federation.cli.screen import show, styled, titled
+from federation.cli.telling.risk import HITS
 from federation.report.numbers import short, spent
+from federation.report.risks.words import hits_of, lead
 from federation.words import many
 
 _NO_LIMIT = "no limit"
@@ -35,14 +37,19 @@ def print_statement(facts: Mapping[str, Any]) -> None:
 
 
 def _units(units: Mapping[str, Any]) -> Table:
-    table = titled("Budget", "unit", "epsilon charged", "allowed", "delta", "filter", "one person")
+    table = titled("Budget", "unit", "epsilon charged", "allowed", "delta", "filter", "one person", HITS)
     for unit, told in units.items():
         people = (
             f"{many(told['records'], 'record')}, {many(told['sites'], 'site')}" if unit == "patient" else ""
         )
         used = "full" if told["used"] is None or told["used"] > 1 else f"{told['used']:.0%} full"
         limit = short(told["epsilon_max"], _NO_LIMIT)
-        table.add_row(unit, spent(told["epsilon"]), limit, f"{told['delta']:g}", used, people)
+        table.add_row(
+            unit, spent(told["epsilon"]), limit, f"{told['delta']:g}", used, people, hits_of(told.get("risk"))
+        )
+    known = {unit: told["risk"] for unit, told in units.items() if told.get("risk")}
+    table.caption = "\n".join(f"{unit}: {lead(risk, unit)}" for unit, risk in known.items()) or None
+    table.caption_justify = "left"
     return table
 
 

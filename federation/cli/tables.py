@@ -17,7 +17,9 @@ from rich.text import Text
 
 from federation.cli.process import command_line
 from federation.cli.screen import folds_table, show, styled, titled, told_folds
+from federation.cli.telling.risk import HITS, hits, risk_lines
 from federation.report.numbers import MISSING, figure, held_out, short, spent, upward
+from federation.report.risks.words import hits_of
 from federation.words import many, printable, some
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ def print_report(report: Report, folder: Path) -> None:
 
     lines: tuple[Text | str | Table, ...] = (
         *_claim(report.privacy),
+        *wording.risk_lead(report.privacy),
         *_excess(report.privacy.to_json()),
         *wording.tried(report.privacy),
         *wording.faults(report),
@@ -56,11 +59,11 @@ def print_report(report: Report, folder: Path) -> None:
         return
     if report.folds is not None:
         show(folds_table(report.folds))
-    is_measured = report.simulated and report.folds is None
-    show(
-        _metrics(report.evaluation) if is_measured else _NOT_MEASURED,
-        *filter(None, [wording.model(report)]),
-    )
+    elif report.simulated:
+        show(_metrics(report.evaluation))
+    if not report.simulated:
+        show(_NOT_MEASURED)
+    show(*filter(None, [wording.model(report)]))
     if report.evaluation.baselines.get("without_privacy"):
         show(f"without privacy: {wording.NOT_TUNED}")
     show(*_files(folder))
@@ -103,8 +106,8 @@ def print_facts(facts: Mapping[str, Any]) -> None:
     """Print facts, a line each; a site's limits, unit by unit, as a table below."""
     site = dict(facts.get("site") or {})
     units = site.pop("units", {})
-    told = {name: value for name, value in facts.items() if name != "hints"}
-    show(*_lines(_led({**told, "site": site} if site else told)), *_excess(facts))
+    told = {name: value for name, value in facts.items() if name not in ("hints", "risk")}
+    show(*_lines(_led({**told, "site": site} if site else told)), *risk_lines(facts), *_excess(facts))
     show(*(styled(("hint: ", "cyan"), hint) for hint in facts.get("hints", ())))
     if units:
         show(_limits(units))
@@ -113,8 +116,9 @@ def print_facts(facts: Mapping[str, Any]) -> None:
 
 def print_budget(budget: Mapping[str, Any]) -> None:
     """Print a budget: its figures, epsilon for each unit, epsilon after every tenth of its rounds."""
-    aside = ("rounds", "units", "filter")
+    aside = ("rounds", "units", "filter", "risk")
     show(*_lines(_led({name: value for name, value in budget.items() if name not in aside})))
+    show(*risk_lines(budget))
     show(_exposure(budget["units"]), *_parts(budget["units"]))
     show(*_excess(budget), _rounds(budget["rounds"]))
     show(_room(budget["filter"], "together" in budget))
@@ -226,16 +230,18 @@ def _lines(facts: Mapping[str, Any]) -> list[str]:
     return [f"{name.replace('_', ' '):{width}}  {_fact(value, name)}" for name, value in facts.items()]
 
 
-def _limits(units: Mapping[str, Mapping[str, float]]) -> Table:
+def _limits(units: Mapping[str, Mapping[str, Any]]) -> Table:
     """What is charged to each limit now, and what would be."""
-    table = titled("Epsilon at this site", "of one", "charged", "with this plan", "limit", "delta")
+    risks = [f"then {HITS}"] * any("risk_after" in told for told in units.values())
+    table = titled("Epsilon at this site", "of one", "charged", "with this plan", "limit", "delta", *risks)
     for unit, told in units.items():
         epsilons = (spent(told[key]) for key in ("epsilon_before", "epsilon_after"))
-        table.add_row(unit, *epsilons, figure(told["epsilon_max"]), f"{told['delta']:g}")
+        found = [hits_of(told.get("risk_after"))] * len(risks)
+        table.add_row(unit, *epsilons, figure(told["epsilon_max"]), f"{told['delta']:g}", *found)
     return table
 
 
-def _room_left(units: Mapping[str, Mapping[str, float]]) -> str:
+def _room_left(units: Mapping[str, Mapping[str, Any]]) -> str:
     """Which training fits the limits after this plan, so that none is planned that will be refused."""
     room = min(told["room_for_foreseen"] for told in units.values())
     training = "the training that policy.foreseen names, or one of 200 steps at a sample_rate of 0.1,"
@@ -246,11 +252,17 @@ def _room_left(units: Mapping[str, Mapping[str, float]]) -> str:
 
 def _exposure(units: Sequence[Mapping[str, Any]]) -> Table:
     parts = ["training", "evaluation"] if any("together" in line for line in units) else []
-    table = titled("What the whole plan costs", "one", "records at a site", "sites", "epsilon", *parts)
+    risks = [HITS] * any("risk" in line for line in units)
+    table = titled(
+        "What the whole plan costs", "one", "records at a site", "sites", "epsilon", *parts, *risks
+    )
     for line in units:
         records = "all" if line["unit"] == "client" else str(line["records"])
         costs = [line["together"], line, line["evaluation"]] if parts else [line]
-        table.add_row(line["unit"], records, str(line["sites"]), *(spent(each["epsilon"]) for each in costs))
+        found = [hits(line)] * len(risks)
+        table.add_row(
+            line["unit"], records, str(line["sites"]), *(spent(each["epsilon"]) for each in costs), *found
+        )
     return table
 
 

@@ -97,9 +97,11 @@ def unlikely(released: Tensor, allowed: Span) -> Unlikely | None:
     A coordinate is measured from the middle of what is allowed.
     """
     middle, half = (allowed.highest + allowed.lowest) / 2, (allowed.highest - allowed.lowest) / 2
+    numbers = released.numpy()
+    apart = max(numbers.max() - middle, middle - numbers.min())
     found = (
-        Unlikely("coordinate", float((released - middle).abs().max()) / half),
-        Unlikely("norm", float(released.norm()) / allowed.norm),
+        Unlikely("coordinate", float(apart) / half),
+        Unlikely("norm", math.sqrt(numbers.dot(numbers)) / allowed.norm),
     )
     worst = max(found, key=lambda one: one.ratio)
     return worst if worst.ratio > 1 + _FLOATS else None

@@ -367,13 +367,20 @@ def grid(mechanism: GaussianMechanism, bound: float, cohort: int, share: int = M
 
 
 def on_grid(codec: Codec, bounded: Tensor, radii: Sequence[float]) -> Integers:
-    """Grid integers of clipped sums (k, d), none longer than its radius before rounding, whatever the data are.
+    """Grid integers of clipped sums (k, d), none longer than its radius before rounding, whatever the data are."""
+    return codec.encode_rows(_projected(codec, bounded, radii))
 
-    Box and ball are public and convex: projecting moves no two inputs apart.
-    """
+
+def sum_on_grid(codec: Codec, bounded: Tensor, radii: Sequence[float]) -> Integers:
+    """The sum (d,) of `on_grid`."""
+    return codec.encode_sum(_projected(codec, bounded, radii))
+
+
+def _projected(codec: Codec, bounded: Tensor, radii: Sequence[float]) -> Tensor:
+    """Box and ball are public and convex: projecting moves no two inputs apart."""
     import torch
 
     from privacy.mechanism.clipping import into_balls, into_box
 
     inside = into_box(bounded, codec.step * codec.limit)
-    return codec.encode_rows(into_balls(inside, torch.tensor(radii, dtype=torch.float64)))
+    return into_balls(inside, torch.tensor(radii, dtype=torch.float64))

@@ -13,7 +13,19 @@ import numpy as np
 
 from federation.config.schema import Mistake
 from federation.kinds.allowed import Span
-from federation.kinds.base import Draws, Kind, Parties, Rows, Work, Works, grid, on_grid, once, parts_of
+from federation.kinds.base import (
+    Draws,
+    Kind,
+    Parties,
+    Rows,
+    Work,
+    Works,
+    grid,
+    on_grid,
+    once,
+    parts_of,
+    sum_on_grid,
+)
 from privacy.mechanism.noise import MAX_DRAW, SIGMA, VARIANCE, Stream
 
 if TYPE_CHECKING:
@@ -91,7 +103,7 @@ class NoisedSum(Kind):
         codec = self.codec(parties)
         total, reaches = np.zeros(self.length(parties), np.int64), self._reaches(parties, tuple(sites))
         for places, rows in parts_of(self.clipped_rows(parties, sites, works)):
-            total += on_grid(codec, rows, reaches[places]).sum(axis=0)
+            total += sum_on_grid(codec, rows, reaches[places])
         if not self._is_central:
             total += self._noise(parties, draws.noise, len(sites), lost)
         return codec.to_ring(total)

@@ -22,7 +22,7 @@ from privacy.mechanism.noise import SIGMA, Stream
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from privacy.mechanism.encoding import Codec, Integers, RingVector, Words
+    from privacy.mechanism.encoding import Codec, RingVector
 
 _BOUND = 16.0  # largest magnitude of a coordinate
 _BITS = 24
@@ -45,9 +45,10 @@ class FixedPoint(Kind):
         self, parties: Parties, site: str, work: Work, stream: Stream, excess: Sequence[Stream] = ()
     ) -> RingVector:
         """The update times the site's weight. No noise is added here, and none can be taken out."""
-        delta = self.update(parties, site, work, stream)
+        delta, codec = self.update(parties, site, work, stream), self.codec(parties)
         coins = stream.derive("rounding").words(delta.numel())
-        return self.codec(parties).to_ring(self._integers(parties, (site,), delta[None], coins[None])[0])
+        integers = codec.encode_rows(self._weighted(parties, (site,), delta[None]), coins[None])
+        return codec.to_ring(integers[0])
 
     def summed(
         self, parties: Parties, sites: Sequence[str], works: Works, draws: Draws, lost: int
@@ -55,20 +56,19 @@ class FixedPoint(Kind):
         """The updates times the weights of their sites, rounded and added up."""
         from privacy.mechanism.encoding import EncodingOverflow
 
-        total = np.zeros(self.length(parties), np.int64)
+        codec, total = self.codec(parties), np.zeros(self.length(parties), np.int64)
         for places, rows in parts_of(self.updates(parties, sites, works, draws)):
             coins = draws.coins(places, rows.shape[1])
             try:
-                total += self._integers(parties, sites[places], rows, coins).sum(axis=0)
+                total += codec.encode_sum(self._weighted(parties, sites[places], rows), coins)
             except EncodingOverflow as error:
                 error.row += places.start
                 raise
-        return self.codec(parties).to_ring(total)
+        return codec.to_ring(total)
 
-    def _integers(self, parties: Parties, sites: Sequence[str], rows: Tensor, coins: Words) -> Integers:
+    def _weighted(self, parties: Parties, sites: Sequence[str], rows: Tensor) -> Tensor:
         uniform = self.rules.cohort.weights == "uniform"
-        weighted = rows if uniform else rows * self.weights(parties, sites)
-        return self.codec(parties).encode_rows(weighted, coins)
+        return rows if uniform else rows * self.weights(parties, sites)
 
     def excess(self, parties: Parties, lost: int, streams: Sequence[Stream]) -> RingVector:
         """UnsafeParameters: no noise is added to an update."""

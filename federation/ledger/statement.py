@@ -15,6 +15,7 @@ from typing import Any
 
 from privacy.accounting.costs import cost
 from privacy.accounting.events import GaussianEvent
+from privacy.accounting.risks.charged import told as told_risk
 from privacy.accounting.units import Charge, Patient, Unit
 from privacy.canonical import finite
 from privacy.ledger.chain import Entry
@@ -47,6 +48,7 @@ def _unit(account: Account, unit: Unit, term: Term) -> dict[str, Any]:
     budget, events = term.limit.budget, account.charged(unit)
     return {
         "epsilon": finite(term.epsilon(events)),
+        "risk": told_risk(term.risk(events)),
         "epsilon_max": finite(budget.epsilon),
         "delta": budget.delta,
         "used": finite(term.load(events)),

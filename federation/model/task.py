@@ -7,7 +7,6 @@ raises contributes zero (clients/training/isolation.py).
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -24,8 +23,9 @@ from federation.model.code import require_here
 from federation.model.losses import Known
 from federation.model.outcomes import loss_of
 from federation.model.params import Layout
+from federation.plan.identifiers import digest_of
 from federation.plan.outcomes import Classes, Outcome
-from federation.plan.plan import UNPUBLISHED, Plan
+from federation.plan.plan import Plan
 from federation.plan.tabular import TabularTask
 from federation.plan.tasks import Classification
 from privacy.errors import UnsafeParameters
@@ -45,13 +45,15 @@ class Dataset:
     Labels of other outcomes than classes: federation/plan/outcomes.py says what they are.
 
     `patients` (n,) int64, where it is known, numbers the patient of each row: from 0, without gaps. `ids` (n,)
-    int64, where it is known beside it, is `hashed` of the patient's own id: the same at every site.
+    int64, where it is known beside it, is `hashed` of the patient's own id: the same at every site. `persons` (n,)
+    int64, which a site fills in, says whose each record is: those of people who withdrew are left out by it.
     """
 
     features: Tensor = field(repr=False)
     labels: Tensor = field(repr=False)
     patients: Tensor | None = field(default=None, repr=False)
     ids: Tensor | None = field(default=None, repr=False)
+    persons: Tensor | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -60,7 +62,8 @@ class Dataset:
         """The records at these rows, or where `rows` is true. Patients keep their numbers, so there may be gaps."""
         patients = None if self.patients is None else self.patients[rows]
         ids = None if self.ids is None else self.ids[rows]
-        return Dataset(self.features[rows], self.labels[rows], patients, ids)
+        persons = None if self.persons is None else self.persons[rows]
+        return Dataset(self.features[rows], self.labels[rows], patients, ids, persons)
 
     def renumbered(self) -> Dataset:
         """With patients numbered from 0, without gaps."""
@@ -71,8 +74,8 @@ class Dataset:
 
 def hashed(ids: Sequence[str]) -> Tensor:
     """For `Dataset.ids`: a hash of each id, (n,) int64. Equal text gives equal numbers, everywhere."""
-    known = {name: hashlib.blake2b(name.encode(), digest_size=8).digest() for name in set(ids)}
-    return torch.tensor([int.from_bytes(known[name], "big", signed=True) for name in ids], dtype=torch.int64)
+    known = {name: int.from_bytes(digest_of(name), "big", signed=True) for name in set(ids)}
+    return torch.tensor([known[name] for name in ids], dtype=torch.int64)
 
 
 Metric = Callable[[Tensor, Tensor], float | None]
@@ -131,8 +134,11 @@ def _check_figures(plan: Plan, task: Task) -> None:
     """What a plan says of figures has to fit what a task of the user's own predicts: nobody else knows."""
     if isinstance(task.predicts, Classes):
         return
-    if plan.figures is not None:
-        raise TaskError(f"{task.name}: evaluation.epsilon {UNPUBLISHED}", hint="remove it from the plan")
+    if plan.figures is not None and not isinstance(plan.task, TabularTask):
+        raise TaskError(
+            f"{task.name}: evaluation.epsilon publishes right and wrong answers, which there are of classes only",
+            hint="remove it from the plan",
+        )
     known = task.predicts.metrics
     if unknown := [name for name in plan.evaluation.metrics if name not in known]:
         hint = f"write evaluation.metrics = {inline(list(type(task.predicts).usual))}"

@@ -133,11 +133,11 @@ def _fairness(facts: Facts) -> str:
 
 def _metrics(facts: Facts) -> list[_Field]:
     """The figures that are known under usefulness; the privacy claim under safety."""
-    source = (
-        "exact figures on held-out records of a simulation"
-        if facts.report.simulated
-        else "one published sum with noise, charged to whoever was held out"
-    )
+    source = "one published sum with noise, charged to whoever was held out"
+    if facts.report.folds is not None:
+        source = "a published sum with noise for each fold, charged to whoever was held out"
+    elif facts.report.simulated:
+        source = "exact figures on held-out records of a simulation"
     claim = [("epsilon", facts.epsilon), ("delta", facts.delta)]
     return [
         ("UsefulnessUsabilityEfficacy", _metric(list(facts.figures), "prediction", source)),

@@ -48,7 +48,7 @@ def _processing(facts: Facts) -> Iterator[str]:
             ("whose records", f"{BLANK}: the data subjects"),
             ("where they are", f"at the sites, which they never leave: {facts.sites}"),
             ("personal data used", f"the columns {facts.inputs}; to predict {facts.predicts}"),
-            ("operation", f"{len(facts.report.rounds)} rounds of federated training, finished {facts.date}"),
+            ("operation", f"{facts.rounds} rounds of federated training, finished {facts.date}"),
         ],
     )
     yield ""

@@ -14,7 +14,7 @@ from federation.config.purpose import TITLES
 from federation.errors import AuditFailure
 from federation.plan.plan import Plan, load
 from federation.plan.tabular import TabularTask
-from federation.report import wording
+from federation.report import evaluated, wording
 from federation.report.files import read_report
 from federation.report.numbers import tiny, upward
 from federation.report.report import Report, metrics_of, whole
@@ -106,9 +106,20 @@ class Facts:
             for name, value in metrics_of(evaluation.pooled).items()
             if value is not None
         ]
-        if published := wording.published(evaluation.published):
+        folds = self.report.folds
+        if (
+            published := evaluated.published(evaluation.published)
+            if folds is None
+            else evaluated.folds(folds)
+        ):
             told.append(("published evaluation", published))
         return tuple(told)
+
+    @property
+    def rounds(self) -> int:
+        """Rounds of training, those of all folds included."""
+        folds = self.plan.evaluation.folds or 0
+        return len(self.report.rounds) + folds * self.plan.federation.rounds
 
     @property
     def verdict(self) -> str:

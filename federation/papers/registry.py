@@ -92,7 +92,7 @@ def _private(facts: Facts) -> dict[str, Any]:
         },
         "accounting": {
             "post_processing": "Whatever is made of released params and published sums alone costs nothing.",
-            "composition": f"{len(facts.report.rounds)} rounds composed by privacy loss distributions, recounted "
+            "composition": f"{facts.rounds} rounds composed by privacy loss distributions, recounted "
             "by a second accountant. A site's ledger limits all runs on one population together.",
         },
         "implementation": {

@@ -17,6 +17,8 @@ from typing import Any
 from federation.plan.plan import Plan
 from privacy.accounting.costs import Cost, cost
 from privacy.accounting.events import MAX_EPSILON, MAX_GROUP
+from privacy.accounting.risks.charged import risk_for
+from privacy.accounting.risks.charged import told as told_risk
 from privacy.accounting.units import UNITS, Charge, Patient, Unit
 from privacy.canonical import finite
 from privacy.errors import UnsafeParameters
@@ -58,7 +60,7 @@ def exposure(plan: Plan, sites: int) -> list[dict[str, Any]]:
             "unit": unit,
             "records": of.records,
             "sites": of.sites,
-            **epsilons(promised(cost_for(plan, unit, of))),
+            **with_risk(epsilons(promised(cost_for(plan, unit, of))), plan, unit, of),
         }
         for unit, of in (("record", Patient()), *patients, ("client", Patient()))
     ]
@@ -110,6 +112,22 @@ def epsilons(spent: Cost) -> dict[str, Any]:
         return {"epsilon": training}
     parts = {"evaluation": evaluation[0], "together": finite(spent.together)}
     return {"epsilon": training, **{name: {"epsilon": value} for name, value in parts.items()}}
+
+
+def with_risk(told: dict[str, Any], plan: Plan, unit: Unit, patient: Patient) -> dict[str, Any]:
+    """The epsilons of the whole plan for one unit, and beside them what they mean (`privacy.accounting.risks`).
+
+    The risk of the training stands beside its epsilon, that of both beside that of both; None: no promise.
+    """
+    delta = plan.privacy.delta
+    if delta is None:
+        raise UnsafeParameters("a plan without privacy bounds no risk")
+    training, *evaluation = plan.charges
+    found = {**told, "risk": told_risk(risk_for([training], unit, patient, delta))}
+    if evaluation:
+        both = told_risk(risk_for([training, *evaluation], unit, patient, delta))
+        found["together"] = {**told["together"], "risk": both}
+    return found
 
 
 def cost_for(plan: Plan, unit: Unit, patient: Patient) -> Cost:

@@ -6,6 +6,7 @@ Codes that are equal as numbers are different codes: 01234 and 1234, 1E2 and 100
 
 from __future__ import annotations
 
+import hashlib
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -50,6 +51,11 @@ def folded(text: str) -> str:
     if "0" not in plain:
         return plain
     return _LEADING_ZEROS.sub("", _NO_DECIMALS.sub("", plain))
+
+
+def digest_of(text: str) -> bytes:
+    """8 bytes that stand for an identifier, the same everywhere. Whoever guesses the identifier can tell."""
+    return hashlib.blake2b(text.encode(), digest_size=8).digest()
 
 
 def is_whole(text: str) -> bool:

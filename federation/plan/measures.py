@@ -22,6 +22,11 @@ def is_recall_at(name: str) -> bool:
     return bool(_RECALL_AT.fullmatch(name))
 
 
+def shares_of(metrics: tuple[str, ...]) -> tuple[int, ...]:
+    """The percents among which recall is asked for, in the order of the plan."""
+    return tuple(int(name.removeprefix("recall_at_")) for name in metrics if is_recall_at(name))
+
+
 def is_known(name: str) -> bool:
     """Whether a built-in task of classes has the metric."""
     return name in KNOWN or is_recall_at(name)

@@ -40,7 +40,6 @@ from privacy.accounting.units import Charge
 from privacy.errors import MalformedMessage, UnsafeParameters
 
 _FEWEST_TO_COMBINE = 3
-UNPUBLISHED = "publishes right and wrong answers, which there are of classes only"
 REHEARSED_ROUNDS = 2
 """What a rehearsal plays: a round that begins with an invitation, and one that was prepared on the way."""
 
@@ -247,13 +246,6 @@ def _features_by_name(document: dict[str, Any]) -> dict[str, Any]:
     return document
 
 
-def require_no_folds(plan: Plan) -> None:
-    """PlanError for a plan with folds, where sites have real data: they are played in simulations only."""
-    if plan.evaluation.folds is not None:
-        hint = "remove the line, or simulate the plan: federation simulate PLAN --sites DIR --engine protocol"
-        raise PlanError("is played in a simulation only", hint=hint, key="evaluation.folds")
-
-
 def check_delta(plan: Plan, protected: int, *, is_told: bool = True) -> None:
     """UnsafeParameters unless delta is below 1/`protected`: from there on, it allows to publish one unit in full.
 
@@ -379,15 +371,12 @@ def _noise_known(plan: Plan) -> None:
 
 def _figures_fit(plan: Plan) -> None:
     """What an evaluation reveals has to be noised for those that the plan protects."""
+    if plan.task_is_tally and plan.figures is not None:
+        raise Mistake("means nothing where nothing is trained", "remove it", ("evaluation", "epsilon"))
     check_cells(plan)
     check_folds(plan)
-    if plan.figures is None:
-        return
-    plan.figures.check()
-    if isinstance(plan.task, TabularTask) and not isinstance(plan.task.outcome, Classes):
-        raise Mistake(
-            f'{UNPUBLISHED}, not of kind = "{plan.task.kind}"', "remove it", ("evaluation", "epsilon")
-        )
+    if plan.figures is not None:
+        plan.figures.check()
 
 
 def _metrics_exist(plan: Plan) -> None:

@@ -9,8 +9,11 @@
 The clip is g times .15 / r, and at least half and at most one and a half of it. Where there are many records the
 noise is small beside what clipping would take, and a clip below g makes probabilities wrong, not ranks. Where there
 are few, half of g loses nothing that noise would not take. A round draws about 2,000 records of all sites, at most
-four in ten. A hundred rounds of Adam with steps of .2 / sqrt(rounds): noise moves each parameter by about .2,
-whatever the rounds. docs/utility.md has what that reaches on public data beside the best of a grid.
+four in ten and at least one, below which the noise of an epsilon grows. A hundred rounds of Adam with steps of
+min(.2, 3.2 / L^2) / sqrt(rounds): noise moves each parameter by about .2, whatever the rounds, and by less where an
+input is long, as what it does to a score adds up over the L^2 that a record's inputs have together. Where
+the noise r of a model with curves is so large that its clip is at its least, straight lines are as good, and fewer.
+docs/utility.md has what that reaches on public data beside the best of a grid.
 """
 
 from __future__ import annotations
@@ -27,8 +30,9 @@ from privacy.accounting.calibration import noise_multiplier
 
 ROUNDS = 100
 _LEAST, _MOST, _NOISY = 0.5, 1.5, 0.15  # of the clip, in first gradients, and the noise from which it falls
-_DRAWN, _LEAST_RATE, _MOST_RATE = 2000, 0.05, 0.4
+_DRAWN, _LEAST_RATE, _MOST_RATE = 2000, 0.1, 0.4
 _WALK = 0.2  # how far noise moves a parameter in a run of Adam
+_WIDE = 3.2  # the same times the square of a record's length, at most
 _GUESSED = 0.5  # the error at first of what is no class: about half of its public range or less
 _RANGE = 0.5  # the square of a number in -1 .. 1, usually
 _BENT = 2 / 3  # the sum of the squares of the hats on both sides of it, on average
@@ -51,6 +55,11 @@ class Settings:
     gradient: float
     noise: float
 
+    @property
+    def has_room(self) -> bool:
+        """Whether so little noise is left that a curve for each number says more than a straight line."""
+        return self.noise < _NOISY / _LEAST
+
 
 def typical_length(task: TabularTask) -> float:
     """About the length of a record as the model's input, with the 1 for the bias: from the plan alone."""
@@ -68,13 +77,13 @@ def settings_for(
     task: TabularTask, params: int, records: int, epsilon: float, delta: float, rounds: int = ROUNDS
 ) -> Settings:
     """What suits so many records of all sites together."""
-    gradient = first_gradient(typical_length(task), error_at_first(task.outcome) or _GUESSED)
+    length = typical_length(task)
+    gradient = first_gradient(length, error_at_first(task.outcome) or _GUESSED)
     rate = float(f"{min(max(_DRAWN / records, _LEAST_RATE), _MOST_RATE):.2g}")
     noise = noise_multiplier(epsilon, delta, rate, rounds) * math.sqrt(params) / (rate * records)
     clip = gradient * min(max(_NOISY / noise, _LEAST), _MOST)
-    return Settings(
-        records, rounds, rate, float(f"{clip:.2g}"), float(f"{_step(rounds):.2g}"), gradient, noise
-    )
+    step = float(f"{_step(rounds, length):.2g}")
+    return Settings(records, rounds, rate, float(f"{clip:.2g}"), step, gradient, noise)
 
 
 def hints(plan: Plan, params: int) -> Iterator[str]:
@@ -93,8 +102,8 @@ def _square(feature: Feature) -> float:
     return _RANGE if feature.knots is None else _BENT
 
 
-def _step(rounds: int) -> float:
-    return _WALK / math.sqrt(rounds)
+def _step(rounds: int, length: float) -> float:
+    return min(_WALK, _WIDE / length**2) / math.sqrt(rounds)
 
 
 def _of_clip(plan: Plan) -> Iterator[str]:
@@ -123,7 +132,8 @@ def _of_rate(plan: Plan) -> Iterator[str]:
     """Adam's steps do not depend on what a site multiplies by; those of plain descent do."""
     server, rounds = plan.server, plan.federation.rounds
     if server.optimizer in _ADAM:
-        rate, usual, told = server.learning_rate, _step(rounds), "server.learning_rate"
+        length = typical_length(plan.task) if isinstance(plan.task, TabularTask) else 1.0
+        rate, usual, told = server.learning_rate, _step(rounds, length), "server.learning_rate"
     elif server.optimizer in ("average", "momentum") and isinstance(plan.task, TabularTask):
         if plan.training.optimizer != "sgd":
             return

@@ -71,6 +71,20 @@ class Found:
         """All that would be deleted."""
         return tuple(chain.from_iterable(self.parts.values()))
 
+    def with_fold(self, fold: Found) -> Found:
+        """With what the folder of a fold holds."""
+        name = fold.folder.name
+        return Found(
+            self.folder,
+            self.is_over,
+            {
+                part: (*self.parts.get(part, ()), *fold.parts.get(part, ()))
+                for part in (*self.parts, *fold.parts)
+            },
+            (*self.stays, *(f"{name}/{each}" for each in fold.stays)),
+            (*(each for each in self.strange if each != name), *(f"{name}/{each}" for each in fold.strange)),
+        )
+
     def bytes_of(self, part: Part) -> int:
         """How much there is of it."""
         return sum(path.lstat().st_size for path in self.parts[part])
@@ -82,11 +96,22 @@ def examine(folder: Path, *, with_model: bool) -> Found:
         raise UnusableFile(
             "holds no run: there is no plan.toml", hint="name the folder of a run", path=folder
         )
+    found = _examined(folder, with_model=with_model, is_simulation=(folder / "journals").is_dir())
+    for fold in sorted(
+        folder.glob("fold-*/plan.toml")
+    ):  # a part of a plan with folds, and a run folder as well
+        found = found.with_fold(
+            _examined(fold.parent, with_model=with_model, is_simulation=(folder / "journals").is_dir())
+        )
+    return found
+
+
+def _examined(folder: Path, *, with_model: bool, is_simulation: bool) -> Found:
     is_over = not (folder / _STATE).exists()
     parts: dict[Part, tuple[Path, ...]] = {"proofs": tuple(_files(folder, _PROOFS))}
     if with_model:
         parts["model"] = tuple(_files(folder, _MODEL))
-    if (folder / "journals").is_dir() and (with_model or not is_over):
+    if is_simulation and (with_model or not is_over):
         parts["figures"] = tuple(_files(folder, _FIGURES))
     known = {*_PROOFS, *_MODEL, *_OTHERS}
     there = sorted(entry.name for entry in folder.iterdir())

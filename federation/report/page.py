@@ -18,7 +18,7 @@ from federation.plan.guarantee import told_of_parts
 from federation.plan.measures import SIGNED
 from federation.report import judged, tabulated, wording
 from federation.report.numbers import MISSING, count, figure, held_out, moment, octets, plain, tiny
-from federation.report.published import Counted, rows_of
+from federation.report.published import Counted, Measured, in_order, rows_of
 from federation.report.report import Metrics, Report, metrics_of, whole
 from federation.report.said.section import Section
 from federation.report.stated import stated
@@ -40,7 +40,19 @@ def render(report: Report, verdict: str = "", *, curves: bool = True, section: S
     Without `curves` nothing is drawn: an audit compares the words. `section`: what the model says, if it says it.
     """
     drawings = _curves(report) if curves else []
-    filters = (figure, octets, count, plain, tiny, moment, wording.whom, wording.allowing, stated)
+    filters = (
+        figure,
+        octets,
+        count,
+        plain,
+        tiny,
+        moment,
+        wording.whom,
+        wording.allowing,
+        wording.hits,
+        stated,
+        in_order,
+    )
     page = page_template(Path(__file__).parent, *filters)
     return page.render(
         report=report,
@@ -64,6 +76,7 @@ def render(report: Report, verdict: str = "", *, curves: bool = True, section: S
         parts=told_of_parts((line.unit, whole(line)) for line in report.privacy.units),
         unit=wording.UNITS[report.privacy.unit],
         meaning=wording.meaning(report.privacy),
+        risk=wording.risk(report.privacy),
         tried=wording.tried(report.privacy),
         departures=wording.departures(report),
         assumptions=wording.assumptions(report),
@@ -99,10 +112,10 @@ def _comparison(report: Report) -> list[tuple[str, Metrics, str]]:
     return [("this run", metrics_of(told.pooled), told.why("pooled")), *known]
 
 
-def _counted(report: Report) -> list[tuple[str, Counted]]:
-    """The published histogram: everybody, and each group."""
+def _counted(report: Report) -> list[tuple[str, Counted | Measured]]:
+    """The published figures with intervals: of everybody, and of each group."""
     told = report.evaluation.published
-    return [] if told is None else list(rows_of(told.histogram))
+    return [] if told is None else list(rows_of(told.histogram or told.measured))
 
 
 def _curves(report: Report) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from federation.kinds.folds import folds_facts
 from federation.model.shape import known_dimension
-from federation.plan.guarantee import cost_for, epsilons, of_two
+from federation.plan.guarantee import cost_for, epsilons, of_two, with_risk
 from federation.plan.plan import Plan
 from federation.plan.settings import hints
 from federation.round.cohort import stand_ins
@@ -99,5 +99,6 @@ def _costs(plan: Plan) -> dict[str, Any]:
     """What the run costs one unit that the plan protects, as `budget` says it, and how much more noise it has."""
     if not plan.is_private:
         return {}
-    costs = epsilons(cost_for(plan, plan.privacy.unit, Patient()))
+    unit = plan.privacy.unit
+    costs = with_risk(epsilons(cost_for(plan, unit, Patient())), plan, unit, Patient())
     return {**costs, **excess_facts(plan, planned_cohort(plan))}

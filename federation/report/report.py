@@ -19,7 +19,8 @@ from pydantic import (
 )
 
 from federation.report.parts import AnyList, Number, Part
-from federation.report.published import Histogram
+from federation.report.published import Histogram, Measures
+from federation.report.risks.told import RiskFigures
 from federation.report.scores import Calibration, Clipped, Confusion, Intervals
 from federation.report.tables import Tables
 from privacy.accounting.units import Unit
@@ -48,22 +49,25 @@ def metrics_of(figures: Figures) -> Metrics:
 
 
 class Amount(Part):
-    """An epsilon by itself; None: no bound."""
+    """An epsilon by itself, and what it means where that is told; None: no bound."""
 
     epsilon: Number
+    risk: RiskFigures | None = None
 
 
 class UnitCost(Part):
     """Epsilon of the whole run for one unit with `records` records at each of `sites` sites; None: no promise.
 
     Here and below, `epsilon` is that of the training. `evaluation` and `together` (both composed) are there where
-    the plan publishes an evaluation; then `together` is what the run costs.
+    the plan publishes an evaluation; then `together` is what the run costs. `risk` stands beside the epsilon of
+    which it says what it means.
     """
 
     unit: Unit
     records: int
     sites: int
     epsilon: Number
+    risk: RiskFigures | None = None
     evaluation: Amount | None = None
     together: Amount | None = None
 
@@ -122,6 +126,7 @@ class PrivacyClaim(Part):
     clipping_norm: Number = None
     accountant: str | None
     cross_check: Metrics
+    risk: RiskFigures | None = None
     evaluation: Amount | None = None
     together: Amount | None = None
     noise_excess: Number = None
@@ -151,6 +156,11 @@ class SiteLine(Part):
     bytes_down: int | None
     records: int | None = None
     lines: int | None = None
+
+
+def whole_risk(part: PrivacyClaim | UnitCost) -> RiskFigures | None:
+    """What whoever sees the whole run can do; None where nothing is promised, or an earlier version did not say."""
+    return part.risk if part.together is None else part.together.risk
 
 
 def whole(part: PrivacyClaim | UnitCost | SiteLine) -> float | None:
@@ -195,6 +205,7 @@ class Published(Part):
     """The evaluation that the plan paid for; all None where its noise hides it.
 
     `standard_error`: of the accuracy, by the noise alone. `histogram`: of a plan with `evaluation.bins`.
+    `measured`: where no class is predicted; accuracy, loss and its error are None then.
     """
 
     accuracy: Number
@@ -202,6 +213,7 @@ class Published(Part):
     records: Number
     standard_error: Number
     histogram: Histogram | None = None
+    measured: Measures | None = None
 
 
 PAID = ("published", "unlikely")

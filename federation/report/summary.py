@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from federation.plan.guarantee import cost_for, epsilons, exposure, site_cost
+from federation.plan.guarantee import cost_for, epsilons, exposure, site_cost, with_risk
 from federation.plan.plan import Plan
 from federation.report.receipt import Receipt
 from federation.report.report import (
@@ -58,8 +58,7 @@ def summary_of(
     `seconds`: of the whole command. `population`: how many sites there are, if none is to be listed.
     """
     if rounds is None:
-        rounds = Counter({site: 0 for receipt in receipts for site in receipt.invited})
-        rounds.update(site for receipt in receipts for site in receipt.charged)
+        rounds = charged_rounds(receipts)
     spent = sum(receipt.seconds for receipt in receipts)
     client_rounds = sum(len(receipt.cohort) for receipt in receipts)
     lines = [_line(one) for one in receipts]
@@ -100,6 +99,13 @@ def summary_of(
     return report.model_copy(update={name: value for name, value in told.items() if value is not None})
 
 
+def charged_rounds(receipts: Sequence[Receipt]) -> Mapping[str, int]:
+    """By site, to how many rounds it was invited, without those that were lost and that it cannot have charged."""
+    rounds = Counter({site: 0 for receipt in receipts for site in receipt.invited})
+    rounds.update(site for receipt in receipts for site in receipt.charged)
+    return rounds
+
+
 def _line(receipt: Receipt) -> RoundLine:
     line = RoundLine(
         round=receipt.round,
@@ -127,7 +133,7 @@ def _claim(plan: Plan, sites: int, cohort: int) -> PrivacyClaim:
         {
             "unit": privacy.unit,
             "noise": privacy.noise,
-            **epsilons(cost_for(plan, privacy.unit, Patient())),
+            **with_risk(epsilons(cost_for(plan, privacy.unit, Patient())), plan, privacy.unit, Patient()),
             "delta": privacy.delta,
             "noise_multiplier": event.noise_multiplier,
             "clipping_norm": privacy.clipping_norm,

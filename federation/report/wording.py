@@ -8,18 +8,19 @@ from __future__ import annotations
 import math
 
 from federation.plan.guarantee import TWO
+from federation.report.evaluated import folds, published
 from federation.report.numbers import tiny, upward
 from federation.report.report import (
     ExcessChoice,
-    Folds,
     PrivacyClaim,
-    Published,
     Report,
     Transcripts,
     Tried,
     UnitCost,
     whole,
+    whole_risk,
 )
+from federation.report.risks.words import Sentence, hits_of, lead, sentences
 from federation.sums.engines import ADDS_UP
 from federation.words import many
 
@@ -39,11 +40,17 @@ _NOISE = {
 _CHECKS = {"coordinate": "a coordinate", "norm": "its L2 norm"}
 _OF_CHANCE = {"away_rounds": "restarts", "delay_seconds": "stragglers", "late_rounds": "late"}
 _TOLD_SITES = 10  # of those that were lost on purpose
+_WORST = "That is the worst case over all records, all attackers and all side knowledge."
 NOT_AUDITED = "not audited when this page was written; anyone can: federation audit RUN"
 
 
 def meaning(privacy: PrivacyClaim) -> str:
-    """What epsilon and delta say, as one worst-case bet; "" without privacy."""
+    """What epsilon and delta say, as one worst-case bet; "" without privacy.
+
+    Where a report tells the risk of its own mechanism, that says more.
+    """
+    if told := risk_lead(privacy):
+        return f"{told[0]} {_WORST}"
     epsilon, delta, unit = whole(privacy), privacy.delta, UNITS[privacy.unit]
     if not privacy.private or epsilon is None or delta is None:
         return ""
@@ -51,9 +58,26 @@ def meaning(privacy: PrivacyClaim) -> str:
     sure = f"{upward(percent, 1)}%" if percent < 99.9 else "more than 99.9%"
     return (
         f"Whoever sees everything that was released, and starts at even odds on whether {unit} was used, can end "
-        f"at most {sure} sure of the answer, except with probability about {tiny(delta)}. "
-        "That is the worst case over all records, all attackers and all side knowledge."
+        f"at most {sure} sure of the answer, except with probability about {tiny(delta)}. {_WORST}"
     )
+
+
+def risk_lead(privacy: PrivacyClaim) -> list[str]:
+    """The one sentence on risk, if there is one."""
+    found = whole_risk(privacy)
+    return [] if found is None else [lead(found.to_json(), privacy.unit)]
+
+
+def risk(privacy: PrivacyClaim) -> list[Sentence]:
+    """A sentence for each figure of the risk; none where it is not told."""
+    found = whole_risk(privacy)
+    return [] if found is None else list(sentences(found.to_json(), privacy.unit))
+
+
+def hits(line: UnitCost) -> str:
+    """How many of a unit are found, as a share."""
+    found = whole_risk(line)
+    return hits_of(None if found is None else found.to_json())
 
 
 def tried(privacy: PrivacyClaim) -> list[str]:
@@ -137,19 +161,6 @@ def evaluation(report: Report) -> str:
     if report.evaluation.published is None and report.privacy.together is not None:
         return "The evaluation that the plan pays for was charged and not published: its epsilon counts."
     return published(report.evaluation.published)
-
-
-def folds(found: Folds) -> str:
-    """What was published of all folds as one sentence; noise that hides a fold hides their mean."""
-    mean, deviation = found.mean.get("accuracy"), found.deviation.get("accuracy")
-    each = ", ".join(
-        "hidden" if (one := line.published.accuracy) is None else f"{one:.3f}" for line in found.folds
-    )
-    parts = f"each of {len(found.folds)} folds, by models trained without it"
-    over = f"noised accuracy on the records of {parts}: {each}"
-    if mean is None or deviation is None:
-        return f"The {over}."
-    return f"The {over}; mean {mean:.3f}, standard deviation {deviation:.3f}."
 
 
 def model(report: Report) -> str:
@@ -312,19 +323,6 @@ def whom(line: UnitCost) -> str:
     return f"a patient with {many} {where}"
 
 
-def published(figures: Published | None) -> str:
-    """A published evaluation as one sentence; "" if the run published none."""
-    if figures is None:
-        return ""
-    if None in (figures.accuracy, figures.standard_error):
-        return "The evaluation that the plan paid for is hidden by its noise: too few records were held out."
-    return (
-        f"Published, with noise for whoever was held out: accuracy {figures.accuracy:.3f}, give or take "
-        f"{figures.standard_error:.3f} for the noise alone, loss {figures.loss:.3f}, over about "
-        f"{figures.records:.0f} records.{_ranked(figures)}"
-    )
-
-
 def of_two(report: Report) -> list[str]:
     """What is to be said of sums of two sites."""
     count = sum(line.cohort == 2 for line in report.rounds)
@@ -337,14 +335,6 @@ def of_two(report: Report) -> list[str]:
     )
     where = "In every round" if count == len(report.rounds) else f"In {many(count, 'round')}"
     return [f"{where} there were two sites: of two, {TWO}. {kept}"]
-
-
-def _ranked(figures: Published) -> str:
-    """The AUC of a histogram of scores, where it is published and not hidden."""
-    auc = None if figures.histogram is None else figures.histogram.metrics.get("auc")
-    if auc is None:
-        return ""
-    return f" AUC {auc.value:.3f}, from {auc.low:.3f} to {auc.high:.3f} by chance and noise."
 
 
 def _trust(report: Report) -> str:

@@ -3,7 +3,7 @@
 A plan with K folds is played as K + 1 runs, whose ids differ in their last byte: 1 to K for the training without
 that fold, with an evaluation on it, and 0 for the training of the model on all records. A ledger has one
 reservation for all of them, by the id of the last: the training rounds are numbered through, those of fold 1 first,
-and evaluation F is that of fold F.
+and evaluation F is that of fold F. A rehearsal is one short training, whatever the plan says of folds.
 """
 
 from __future__ import annotations
@@ -17,9 +17,14 @@ MODEL = 0
 """The training of the model, on all records."""
 
 
+def folds_of(plan: Plan) -> int | None:
+    """How many folds are played; None for a plan that is one run."""
+    return None if plan.is_rehearsal else plan.evaluation.folds
+
+
 def fresh_run(plan: Plan) -> bytes:
     """A new run id; of a plan with folds, that of the training of the model."""
-    return os.urandom(RUN_ID_BYTES) if plan.evaluation.folds is None else os.urandom(RUN_ID_BYTES - 1) + b"\0"
+    return os.urandom(RUN_ID_BYTES) if folds_of(plan) is None else os.urandom(RUN_ID_BYTES - 1) + b"\0"
 
 
 def run_of(run: bytes, fold: int) -> bytes:
@@ -29,22 +34,22 @@ def run_of(run: bytes, fold: int) -> bytes:
 
 def fold_of(plan: Plan, run: bytes) -> int:
     """The fold that a run is without; MODEL where it is without none."""
-    return MODEL if plan.evaluation.folds is None else run[-1]
+    return MODEL if folds_of(plan) is None else run[-1]
 
 
 def is_played(plan: Plan, run: bytes) -> bool:
     """Whether there is such a part of the plan."""
-    return fold_of(plan, run) <= (plan.evaluation.folds or 0)
+    return fold_of(plan, run) <= (folds_of(plan) or 0)
 
 
 def account_name(plan: Plan, run: bytes) -> str:
     """The name under which a ledger has the training of this run."""
-    return (run if plan.evaluation.folds is None else run_of(run, MODEL)).hex()
+    return (run if folds_of(plan) is None else run_of(run, MODEL)).hex()
 
 
 def rounds_before(plan: Plan, run: bytes) -> int:
     """How many training rounds a ledger numbers before the first of this run."""
-    fold, folds = fold_of(plan, run), plan.evaluation.folds or 0
+    fold, folds = fold_of(plan, run), folds_of(plan) or 0
     return plan.federation.rounds * ((fold or folds + 1) - 1) if folds else 0
 
 
@@ -56,7 +61,7 @@ def rounds_of(plan: Plan, run: bytes) -> range:
 
 def counted_rounds(plan: Plan, run: bytes) -> range:
     """The training rounds that a report of this run counts: its own; with the model's, those of all folds."""
-    is_model = plan.evaluation.folds is not None and fold_of(plan, run) == MODEL
+    is_model = folds_of(plan) is not None and fold_of(plan, run) == MODEL
     return range(1, plan.reserved[0] + 1) if is_model else rounds_of(plan, run)
 
 
@@ -68,7 +73,7 @@ def counted_tests(plan: Plan, run: bytes) -> range:
 
 def has_evaluation(plan: Plan, run: bytes) -> bool:
     """Whether an evaluation follows the training of this run."""
-    is_last = plan.evaluation.folds is not None and fold_of(plan, run) == MODEL
+    is_last = folds_of(plan) is not None and fold_of(plan, run) == MODEL
     return plan.figures is not None and not is_last
 
 

@@ -18,9 +18,9 @@ def combined(means: Sequence[Tensor], how: str | None) -> Tensor:
     as many of the highest. While fewer than half of the groups, or at most `trimmed`, hold a bad site, every
     coordinate of the result lies between those of groups without one (Yin, Chen, Ramchandran and Bartlett 2018).
     """
-    ordered = torch.stack(list(means))
-    if len(means) > 1:
-        ordered = ordered.sort(dim=0).values
+    if len(means) == 1:
+        return means[0]
+    ordered = torch.stack(list(means)).sort(dim=0).values
     cut = (
         0
         if how in ("mean", None)

@@ -83,7 +83,7 @@ def _stretches(counts: Sequence[int]) -> Iterator[list[int]]:
 def _upper(parts: Parts, delta: float, accuracy: float) -> float:
     setting = _setting(parts, delta, accuracy)
     laws = [(release.law_above(neighbor, setting.step), count) for release, neighbor, count in parts]
-    return _least(Sum.of(laws, setting), delta) + _rounded(parts, setting)
+    return _least(Sum.of(laws, setting), delta) + rounded(parts, setting)
 
 
 def _curve(parts: Parts, counts: Sequence[int], delta: float, accuracy: float) -> list[float]:
@@ -91,7 +91,7 @@ def _curve(parts: Parts, counts: Sequence[int], delta: float, accuracy: float) -
     last = counts[-1]
     setting = _setting(parts, delta, accuracy)
     laws = [(release.law_above(neighbor, setting.step), count // last) for release, neighbor, count in parts]
-    slack = _rounded(parts, setting)
+    slack = rounded(parts, setting)
     return [
         _least(Sum.of([(law, each * count) for law, each in laws], setting), delta) + slack
         for count in counts
@@ -103,7 +103,7 @@ def _setting(parts: Parts, delta: float, accuracy: float) -> Setting:
     return setting_of(sketches, delta, accuracy, _LOOKS)
 
 
-def _rounded(parts: Parts, setting: Setting) -> float:
+def rounded(parts: Parts, setting: Setting) -> float:
     """What cuts that lie beside their places on the grid may hide of epsilon."""
     reach = max(abs(setting.center) + setting.step * setting.points, 1.0)
     return _ROUNDING * reach * sum(count for _, _, count in parts)

@@ -123,13 +123,18 @@ def unsampled(mu: float, delta: float) -> float:
     """The epsilon at which the Gaussian mechanism with sensitivity / standard deviation `mu` has this delta."""
 
     def excess(epsilon: float) -> float:
-        near, far = (epsilon / mu - mu / 2) / math.sqrt(2), (epsilon / mu + mu / 2) / math.sqrt(2)
-        # Phi(-x) = exp(-x^2 / 2) erfcx(x / sqrt 2) / 2, and the exponents of both terms are equal.
-        if near > 0:
-            return float(math.exp(-near * near) * (erfcx(near) - erfcx(far)) / 2) - delta
-        return float(ndtr(-near * math.sqrt(2)) - math.exp(-near * near) * erfcx(far) / 2) - delta
+        return unsampled_delta(mu, epsilon) - delta
 
     return 0.0 if mu == 0 or excess(0.0) <= 0 else crossing(excess, 0.0, mu * mu / 2 + mu)[1]
+
+
+def unsampled_delta(mu: float, epsilon: float) -> float:
+    """Delta of that mechanism."""
+    near, far = (epsilon / mu - mu / 2) / math.sqrt(2), (epsilon / mu + mu / 2) / math.sqrt(2)
+    # Phi(-x) = exp(-x^2 / 2) erfcx(x / sqrt 2) / 2, and the exponents of both terms are equal.
+    if near > 0:
+        return float(math.exp(-near * near) * (erfcx(near) - erfcx(far)) / 2)
+    return float(ndtr(-near * math.sqrt(2)) - math.exp(-near * near) * erfcx(far) / 2)
 
 
 def crossing(falling: Callable[[float], float], low: float, high: float) -> tuple[float, float]:
@@ -277,11 +282,19 @@ class Sum:
 
     def wrong(self, epsilon: float) -> float:
         """How far off what is inside the window may be at `epsilon`."""
+        height = math.exp(min(self.log_scale - self.setting.tilt * epsilon, 600))
+        return height * self._wrong_of_height()
+
+    def wrongs(self, epsilons: Floats) -> Floats:
+        """The same at many places."""
+        heights = np.exp(np.minimum(self.log_scale - self.setting.tilt * epsilons, 600))
+        return np.asarray(heights * self._wrong_of_height())
+
+    def _wrong_of_height(self) -> float:
         tilt, step = self.setting.tilt, self.setting.step
         # Tilted mass at a loss of epsilon + x is worth exp(-tilt x) (1 - exp(-x)) as much as `height`.
-        height = math.exp(min(self.log_scale - tilt * epsilon, 600))
         most = math.exp(tilt * (math.log(tilt) - math.log1p(tilt)) - math.log1p(tilt))
-        return height * (most * self.outside + self.noise / math.sqrt(-math.expm1(-2 * tilt * step)))
+        return most * self.outside + self.noise / math.sqrt(-math.expm1(-2 * tilt * step))
 
 
 def _tilted(law: Law, step: float, tilt: float) -> Floats:

@@ -69,7 +69,7 @@ def _times(one: Any, count: int) -> Any:
     """Composed with itself; very often in two steps, which keeps the library's window near what it needs."""
     if count < _DENSE:
         return one.self_compose(count)
-    one = _of_laws(*(law.to_dense_pmf() for law in _laws(one)))
+    one = _of_laws(*(law.to_dense_pmf() for law in laws_of(one)))
     if count <= AT_ONCE:
         return one.self_compose(count)
     root = math.isqrt(count)
@@ -92,10 +92,10 @@ def _release(one: Mechanism, grid: float, left_out: float) -> Any:
         found = pld.from_mixture_gaussian_mechanism(
             1.0, list(shifts), list(chances / chances.sum()), value_discretization_interval=grid
         )
-    return _of_laws(pld_pmf.compose_pmfs(*_laws(found))) if one.replaced else found
+    return _of_laws(pld_pmf.compose_pmfs(*laws_of(found))) if one.replaced else found
 
 
-def _laws(found: Any) -> tuple[Any, ...]:
+def laws_of(found: Any) -> tuple[Any, ...]:
     """The law of a unit removed and that of a unit added; one law if both are the same."""
     return (found._pmf_remove,) if found._symmetric else (found._pmf_remove, found._pmf_add)
 

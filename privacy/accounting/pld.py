@@ -30,7 +30,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from privacy.accounting.distributions import AT_ONCE, distribution, most, width
 from privacy.accounting.events import MIN_DELTA, Event, GaussianEvent, is_number
@@ -60,6 +60,14 @@ class Bound(NamedTuple):
 
     epsilon: float
     by: str
+
+
+class Spread(NamedTuple):
+    """The distribution of the privacy loss, as the library's own object, and by how much more delta may be."""
+
+    total: Any
+    left_out: float
+    rounding: float
 
 
 def epsilon(events: Sequence[Event], delta: float) -> float:
@@ -177,6 +185,31 @@ def _rounding(merged: Merged) -> float:
     return _ROUNDING * releases_of(merged)
 
 
+def spread(merged: Merged, delta: float) -> Spread | None:
+    """The distribution that `epsilon` is of, for whoever asks more than epsilon; None where there is no grid."""
+    spent, rounding = _bound(merged, delta), _rounding(merged)
+    if spent.by not in (EXACT, COARSE) or rounding > delta / 2:
+        return None
+    if not _has_groups(merged):
+        return Spread(distribution(merged, _grid(merged, delta)[0]), 0.0, rounding)
+    left_out, steps = _LEFT_OUT * delta, releases_of(merged)
+    finest, coarsest = _group_grids(merged, left_out / steps)
+    wanted = _power(min(_wanted(spent.epsilon, steps), coarsest))
+    return Spread(distribution(merged, max(finest, wanted), left_out / steps), left_out, rounding)
+
+
+def _wanted(found: float, steps: int) -> float:
+    """How fine a grid of mixtures should be where epsilon is about this."""
+    return min(math.sqrt(0.004 * found / steps), found / 16)
+
+
+def _group_grids(merged: Merged, left_out: float) -> tuple[float, float]:
+    """The finest and the coarsest grid for mixtures."""
+    finest, coarsest = _GROUP_GRID_RANGE
+    widest = max(width(one, left_out) for one, _ in merged if one.sample_rate < 1)
+    return min(finest, _power(widest / _GROUP_POINTS)), coarsest
+
+
 def _of_groups(merged: Merged, delta: float) -> Bound:
     """The same where a release may hold several contributions: by a coarse grid, then finer ones."""
     left_out, steps = _LEFT_OUT * delta, releases_of(merged)
@@ -190,14 +223,13 @@ def _of_groups(merged: Merged, delta: float) -> Bound:
     vast = gaussian_epsilon(widest, delta) > _VAST_EPSILON or _loose(shorter, delta).epsilon > _VAST_EPSILON
     if vast or rounding > delta / 2:
         return _loose(merged, delta)
-    finest, grid = _GROUP_GRID_RANGE
-    finest = min(finest, _power(max(width(one, left_out / steps) for one in sampled) / _GROUP_POINTS))
+    finest, grid = _group_grids(merged, left_out / steps)
     while True:
         total = distribution(merged, grid, left_out / steps)
         found = float(total.get_epsilon_for_delta(delta - left_out - rounding)) - math.log1p(-left_out)
-        wanted = min(math.sqrt(0.004 * found / steps), found / 16)
-        spread = steps * grid**2 / 4  # about
-        if grid <= max(wanted, finest) or found - spread > _VAST_EPSILON:
+        wanted = _wanted(found, steps)
+        widened = steps * grid**2 / 4  # about
+        if grid <= max(wanted, finest) or found - widened > _VAST_EPSILON:
             bound = Bound(found, EXACT if grid <= wanted else COARSE)
             is_fine = found > 1 and bound.by == EXACT and rounding < delta / 20
             return bound if is_fine else min(bound, _loose(merged, delta))

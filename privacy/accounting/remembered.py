@@ -85,7 +85,7 @@ def proved_epsilon(told: object, merged: Merged, delta: float) -> float | None:
         return None
     from privacy.accounting.above import upper
 
-    mechanisms = [_mechanism(one, count) for one, count in merged]
+    mechanisms = auditors(merged)
     slack = _slack(one for one, _ in merged)
     for accuracy in _ACCURACIES:
         proved = upper(mechanisms, delta, accuracy)
@@ -149,6 +149,11 @@ def proved_cross_check(told: object, epsilon: float, error: float) -> float | No
     It is shown beside the reported epsilon, and nothing follows from it.
     """
     return told if isinstance(told, float) and abs(told - epsilon) <= error else None
+
+
+def auditors(merged: Merged) -> list[Mechanism]:
+    """Merged events as mechanisms of the auditor's accountant, by which all is proved."""
+    return [_mechanism(one, count) for one, count in merged]
 
 
 def _mechanism(one: One, count: int) -> Mechanism:

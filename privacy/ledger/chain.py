@@ -6,12 +6,12 @@ the key, every hash after the change changes, too, and anyone who remembers one 
 (`privacy.ledger.heads`).
 
 What an entry says:
-    genesis   site, pool, ledger, key, approvers, simulated, salt   the site and population, and who signs
+    genesis   site, pool, ledger, key, approvers, simulated, salt, withdrawals   the site, its people, who signs
     roster    serial, root                          who may take part, as last accepted; never an older one after
     budget    unit, epsilon, delta, filter, records, sites, reason, approvals    the limit of a unit from here on
     reserve   run, plan, charge, rounds, by         a whole plan is charged, before its first round
     begin     run, round, question                  the round's data may now be read, to answer this
-    release   run, round, commitment                the bytes that this commits to may now leave
+    release   run, round, commitment, withdrawn     the bytes that this commits to may now leave
     mask      run, round, attempt, suite            masked bytes of this attempt may now leave
     reveal    run, round, survivors                 the sum over these sites may now be opened
     witness   heads                                 where the ledgers of peers ended, signed by them
@@ -22,7 +22,8 @@ What an entry says:
 
 A commitment is a hash of the bytes and of 32 random bytes, which the site keeps only as long as the bytes. Without
 them no guess can be tried on it, so a ledger can be handed to anyone. Earlier versions wrote `payload` instead, a
-hash of the bytes alone, which gives away a payload that can be guessed. They wrote no `suite`: it was 2.
+hash of the bytes alone, which gives away a payload that can be guessed. They wrote no `suite`: it was 2. They wrote
+no `withdrawn`, which commits to the list of people whose records were left out (`privacy.ledger.withdrawals`).
 
 A restore leaps to the next multiple of 2^32, past every number that an entry of the lost end can have. So a head
 tells which of the two ends it is of, and two restores of one backup, which differ in their salts, contradict each
@@ -73,7 +74,8 @@ class Genesis:
     """What the first entry settles for good. `ledger` is the pool's tag, `key` the first that signs.
 
     `salt`, 32 random bytes, makes every hash of the chain unguessable without the ledger: a head is shown to all,
-    and the pool's name and the limits behind it could be tried out. Earlier ledgers have none.
+    and the pool's name and the limits behind it could be tried out. Earlier ledgers have none. `withdrawals`: every
+    release says who withdrew (`privacy.ledger.withdrawals`); earlier ledgers, and simulated ones, do not say so.
     """
 
     site: str
@@ -83,6 +85,7 @@ class Genesis:
     approvers: tuple[bytes, ...]
     simulated: bool
     salt: bytes = b""
+    withdrawals: bool = False
 
     def to_json(self) -> dict[str, JSON]:
         """The body of a genesis entry."""
@@ -94,6 +97,7 @@ class Genesis:
             "approvers": [key.hex() for key in self.approvers],
             "simulated": self.simulated,
             **({"salt": self.salt.hex()} if self.salt else {}),
+            **({"withdrawals": True} if self.withdrawals else {}),
         }
 
 
@@ -217,7 +221,10 @@ def genesis_from_json(body: object) -> Genesis:
     key, rows = fields.octets("key", IDENTITY_BYTES), fields.rows("approvers")
     approvers = tuple(Fields({"approver": row}).octets("approver", IDENTITY_BYTES) for row in rows)
     salt = fields.octets("salt", HASH_BYTES) if fields.has("salt") else b""
-    genesis = Genesis(site, pool, tag, key, approvers, fields.flag("simulated"), salt)
+    says = fields.has("withdrawals")
+    if says and not fields.flag("withdrawals"):
+        raise ValueError("says that nobody can withdraw, which is said by nothing")
+    genesis = Genesis(site, pool, tag, key, approvers, fields.flag("simulated"), salt, says)
     fields.finish()
     people = (key, *approvers)  # the site's own key approves nothing
     if not site or len(set(people)) != len(people) or not all(map(is_identity, people)):

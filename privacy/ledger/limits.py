@@ -17,6 +17,8 @@ from typing import Literal
 from privacy.accounting.events import Event, GaussianEvent
 from privacy.accounting.filters import Filter, Foreseen, admit, room_for
 from privacy.accounting.pld import epsilon
+from privacy.accounting.risks.charged import promised_risk, risk_by_epsilon
+from privacy.accounting.risks.figures import Risk
 from privacy.accounting.units import Charge, Limit, Patient, Unit
 from privacy.canonical import JSON
 from privacy.errors import BudgetExceeded, LedgerRefusal
@@ -61,6 +63,16 @@ class Term:
         """What these events and whatever was lost may have cost, at the limit's delta."""
         budget = self.limit.budget
         return epsilon(events, budget.delta) if self.lost is None else budget.epsilon
+
+    def risk(self, events: Sequence[Event]) -> Risk | None:
+        """What these events and whatever was lost let anybody do; None where nothing is promised.
+
+        As epsilon is, it is that of plans fixed beforehand; of what was lost only its bound is known.
+        """
+        budget = self.limit.budget
+        if self.lost is None:
+            return promised_risk(events, budget.delta)
+        return risk_by_epsilon(budget.epsilon, budget.delta)
 
     def room_for(self, training: Foreseen, events: Sequence[Event]) -> float:
         """Epsilon of the largest such training that this limit would admit on top of these events; 0 for none."""

@@ -45,6 +45,7 @@ from privacy.ledger.approvals import (
 from privacy.ledger.chain import HASH_BYTES, Entry
 from privacy.ledger.heads import REHEARSED, Head, head_from_fields
 from privacy.ledger.limits import MAX_REFUSALS, By, LimitExceeded, Run, Term, is_even, require_worthwhile
+from privacy.ledger.withdrawals import Said
 
 __all__ = ["Account", "Gap", "LimitExceeded", "Run", "Term", "fold", "is_even"]
 
@@ -77,6 +78,7 @@ class Account:
         self.runs: dict[str, Run] = {}
         self.witnessed: dict[tuple[str, bytes], Head] = {}
         self.gaps: list[Gap] = []
+        self.withdrawn = Said(self.tip.genesis.withdrawals)
         self._idle = 0  # witness entries since the last that a run of this site made
         self.refused: set[tuple[str, Unit]] = set()  # plans, each with the unit whose budget did not hold it
         self._hashes = {genesis.seq: genesis.hash}
@@ -259,6 +261,7 @@ class Account:
             case "reserve":
                 self._reserved(fields)
             case "begin" | "release" | "mask" | "reveal":
+                self.withdrawn.take(entry, fields)
                 self._took_place(entry.kind, fields)
             case "witness":
                 self._saw(fields.table("heads"))

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,8 @@ Words: TypeAlias = NDArray[np.uint64]
 
 _MAX_RING_BITS = 62  # partial sums of residues fit in 64 bits with two to spare
 _BLOCK = 2**14  # numbers at once, so that a core's cache holds what becomes of them
+_MOST_ROWS = 255  # whose coins are added up in a byte
+_SURELY = 1 - 2.0**-20  # more than a sum of squares may be off by
 _MAX_LIMIT = 2**52  # float64 still has a half at this size, so rounding to the nearest integer is exact
 
 
@@ -113,6 +115,59 @@ class Codec:
                 integers[block] = np.clip(rounded, -self.limit, self.limit, out=rounded)
         return integers.reshape(tuple(rows.shape))
 
+    def encode_sum(self, rows: Tensor, words: Words | None = None) -> Integers:
+        """The sum (d,) of `encode_rows`, without a matrix of integers.
+
+        Blocks of whole rows, in floats: whole numbers up to the limit, of so few rows that their sums are exact.
+        """
+        given = rows.detach().cpu()
+        exact = given if given.is_floating_point() and given.element_size() == 4 else given.double()
+        matrix, total = exact.numpy(), np.zeros(rows.shape[1], np.int64)
+        count = min(_MOST_ROWS, max(1, _BLOCK // max(1, len(total))))
+        for start in range(0, len(matrix), count):
+            for left in range(0, len(total), _BLOCK):
+                block = slice(start, start + count), slice(left, left + _BLOCK)
+                coins = None if words is None else words[block]
+                summed = self._summed(matrix[block], coins)
+                if summed is None:
+                    summed = self._with_care(exact[block], coins, start)
+                total[block[1]] += summed
+        return total
+
+    def _summed(self, block: NDArray[Any], coins: Words | None) -> Integers | None:
+        """The sum of a block; None unless it is clear that all of it is within the limit by one."""
+        scaled, most = self._scaled(block), self.limit - 1
+        flat = scaled.reshape(-1)
+        inside = np.dot(flat, flat) < most * most * _SURELY or (flat.max() <= most and flat.min() >= -most)
+        if not inside or len(block) * self.limit >= 2**53:
+            return None
+        ones = np.ones(len(block))
+        if coins is None:
+            nearest: Integers = (ones @ np.rint(scaled, out=scaled)).astype(np.int64)
+            return nearest
+        lower, upper = _neighbors(scaled, coins)
+        found: Integers = (ones @ lower).astype(np.int64)
+        found += np.add.reduce(upper.view(np.uint8), axis=0, dtype=np.uint8)
+        return found
+
+    def _scaled(self, block: NDArray[Any]) -> NDArray[np.float64]:
+        """Numbers in steps. To multiply by a power of two is to divide by another, to the bit, in half the time."""
+        mantissa, exponent = math.frexp(self.step)
+        if mantissa == 0.5 and abs(exponent) < 1000:
+            times: NDArray[np.float64] = np.multiply(block, 1 / self.step, dtype=np.float64)
+            return times
+        divided: NDArray[np.float64] = np.divide(block, self.step, dtype=np.float64)
+        return divided
+
+    def _with_care(self, block: Tensor, coins: Words | None, start: int) -> Integers:
+        """The same where one may be beyond the limit, or be brought back to it."""
+        try:
+            found: Integers = self.encode_rows(block, coins).sum(axis=0)
+        except EncodingOverflow as error:
+            error.row += start
+            raise
+        return found
+
     def _overflow(self, scaled: NDArray[np.float64], start: int, columns: int) -> EncodingOverflow:
         """What is wrong with numbers that begin at place `start` of a matrix with so many columns."""
         error = EncodingOverflow("a vector left the range of the ring")
@@ -137,11 +192,17 @@ class Codec:
 
 
 def _round_by_coins(scaled: NDArray[np.float64], words: Words) -> NDArray[np.float64]:
-    """Each to one of its two neighbors: to the upper one if 53 random bits, as a fraction, fall below its own.
+    """Each to one of its two neighbors, by coins. What is left in `scaled` is the fractions."""
+    lower, upper = _neighbors(scaled, words)
+    lower += upper
+    return lower
 
-    What is left in `scaled` is the fractions.
+
+def _neighbors(scaled: NDArray[np.float64], words: Words) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """The lower neighbor of each, and whether it goes to the upper one: if 53 random bits, as a fraction, fall
+    below its own. What is left in `scaled` is the fractions.
     """
     lower = np.floor(scaled)
-    uniform = (words >> np.uint64(11)) * 2.0**-53
-    lower += uniform < np.subtract(scaled, lower, out=scaled)
-    return lower
+    bits = (words >> np.uint64(11)).view(np.int64)  # the same number, and as a signed one a float sooner
+    uniform = np.multiply(bits, 2.0**-53)
+    return lower, uniform < np.subtract(scaled, lower, out=scaled)

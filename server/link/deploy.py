@@ -16,7 +16,7 @@ from federation.identity.roster_file import load_roster
 from federation.live.page import serve_page
 from federation.log import heard_by, note, said, warn
 from federation.model.code import require_here
-from federation.plan.plan import Plan, load, require_no_folds
+from federation.plan.plan import Plan, load
 from federation.round.transport import Transport
 from server.link.certificates import Certificate, given, own
 from server.link.child import Place, SuperLink, listen
@@ -122,7 +122,6 @@ def parts_of(call: Call) -> tuple[Part, ...]:
     """
     plans = [load(path) for path in call.plans]
     for plan in plans:
-        require_no_folds(plan)
         require_here(plan)
     if len({plan.digest for plan in plans}) < len(plans):
         raise InputError("the same plan is named twice", hint="each run has a state folder of its own")

@@ -8,13 +8,15 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 from federation.errors import InputError
-from federation.plan.plan import parse
+from federation.plan.plan import Plan, parse
+from federation.round.plays import rounds_before
 from server.showing.now import read_now
 
 SCHEMA: Final = "federation.status/1"
@@ -63,7 +65,7 @@ class Glance:
         link = folder / LINK
         own = (read_now(link), is_locked(link)) if link.is_dir() else None
         files = [folder / name for name in ("plan.toml", "receipts.jsonl", "report.json", "checkpoint")]
-        mark = _mark(files), own
+        mark = _mark([*files, *_folds(folder)]), own
         known = self._read.get(folder)
         if known is None or known[0] != mark:
             run = _read_run(folder)
@@ -101,7 +103,7 @@ def _read_run(folder: Path) -> dict[str, Any]:
     stored = folder / "plan.toml"
     plan = parse(stored.read_text("utf-8-sig"), stored)
     lines = list(_lines(folder / "receipts.jsonl"))
-    rounds = {line["round"]: line for line in lines if isinstance(line.get("round"), int)}
+    rounds = _numbered(plan, [line for part in _folds(folder) for line in _lines(part)] + lines)
     report = _json(folder / "report.json")
     published = next((line["evaluation"] for line in lines if "evaluation" in line), None)
     return {
@@ -109,7 +111,7 @@ def _read_run(folder: Path) -> dict[str, Any]:
         "name": plan.federation.name,
         "plan_digest": plan.digest,
         "run": next((line["run"] for line in lines if "run" in line), None),
-        "rounds": plan.federation.rounds,
+        "rounds": plan.reserved[0],
         "rounds_done": max(rounds, default=0),
         "begun": bool(lines) or (folder / "checkpoint").exists(),
         "finished": bool(report),
@@ -120,6 +122,21 @@ def _read_run(folder: Path) -> dict[str, Any]:
         "history": [_round(rounds[number]) for number in sorted(rounds)][-_LAST:],
         "totals": _totals(rounds),
     }
+
+
+def _folds(folder: Path) -> list[Path]:
+    """The receipts of each fold of a plan that has folds."""
+    return sorted(folder.glob("fold-*/receipts.jsonl"))
+
+
+def _numbered(plan: Plan, lines: list[dict[str, Any]]) -> dict[int, dict[str, Any]]:
+    """Rounds by the numbers that ledgers have, which go on through all folds."""
+    found = {}
+    for line in lines:
+        if isinstance(line.get("round"), int) and re.fullmatch("[0-9a-f]{32}", str(line.get("run"))):
+            number = rounds_before(plan, bytes.fromhex(line["run"])) + line["round"]
+            found[number] = {**line, "round": number}
+    return found
 
 
 def _round(line: Mapping[str, Any]) -> dict[str, Any]:

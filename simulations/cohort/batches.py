@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from federation.model.task import Dataset
 from privacy.mechanism.noise import Stream
+from privacy.mechanism.repeatable import Repeatables
 
 _WORDS = 2**20  # that are drawn at once, unless one step takes more
 _WIDTHS = 24  # that are tried
@@ -42,6 +43,9 @@ class Stack:
     rows: _Places  # (k + 1,) where each site begins
     units: _Places  # (k,)
     unit_of: _Places | None  # (n,) over all sites; None where every record is one
+    facts: dict[str, Any] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )  # worked out once
 
     @classmethod
     def of(cls, parts: Sequence[Dataset], device: torch.device) -> Stack:
@@ -59,8 +63,8 @@ class Stack:
 
     @property
     def bytes(self) -> int:
-        """What it takes to hold it."""
-        return sum(each.numel() * each.element_size() for each in (self.features, self.labels))
+        """What it takes to hold it, and its features once more, in the order of a way to train."""
+        return sum(each.numel() * each.element_size() for each in (self.features, self.features, self.labels))
 
     @cached_property
     def site_of(self) -> _Places:
@@ -146,13 +150,15 @@ def _hits(stack: Stack, streams: Sequence[Stream] | Stream, rate: float, steps: 
     units = stack.units
     if rate == 1:
         return np.ones((steps, int(stack.rows[-1])), np.bool_)
+    counts = (steps * units).tolist()
     if isinstance(streams, Stream):
-        data = streams.take(8 * steps * int(units.sum()))
+        words = streams.words(sum(counts))
+    elif isinstance(streams, Repeatables):
+        words = streams.words(counts)
     else:
-        data = b"".join(
-            [stream.take(8 * steps * int(size)) for stream, size in zip(streams, units, strict=True)]
-        )
-    chosen = np.frombuffer(data, "<u8") < np.uint64(int(rate * 2.0**64))
+        each = [stream.take(8 * count) for stream, count in zip(streams, counts, strict=True)]
+        words = np.frombuffer(b"".join(each), "<u8")
+    chosen = words < np.uint64(int(rate * 2.0**64))
     if len(units) and (units == units[0]).all():
         hits = chosen.reshape(len(units), steps, -1).transpose(1, 0, 2).reshape(steps, -1)
     else:

@@ -11,99 +11,32 @@ record has one vector in every layer, so no length is a difference of larger num
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Iterator, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from clients.training.known import is_known
-from federation.config.tables import Training
 from federation.model.losses import Single
-from federation.model.task import Task, cross_entropy
+from federation.model.task import cross_entropy
 from privacy.mechanism.clipping import clip_factors, row_lengths
-from simulations.cohort.chains import chain_of
+from simulations.cohort.layers import ACTIVATIONS, Layer, as_matrix
 from simulations.cohort.nets import Batch, Net, clipped_rows, joined
-from simulations.cohort.quick import product, tanh_
+from simulations.cohort.plain import Plain
+from simulations.cohort.quick import product
 
-_FEW = 8  # outputs of a last layer that is kept the other way around
 _SURE = 1e200  # squares up to which no product of two overflows, nor loses what matters below 1e-308
 
-_Step = Callable[[Tensor, Tensor], Tensor]  # the gradient of an activation's outputs, and the outputs
-
-
-def _relu_back(gradient: Tensor, output: Tensor) -> Tensor:
-    torch.ops.aten.threshold_backward.grad_input(gradient, output, 0, grad_input=gradient)
-    return gradient
-
-
-def _tanh_back(gradient: Tensor, output: Tensor) -> Tensor:
-    torch.ops.aten.tanh_backward.grad_input(gradient, output, grad_input=gradient)
-    return gradient
-
-
-def _sigmoid_back(gradient: Tensor, output: Tensor) -> Tensor:
-    torch.ops.aten.sigmoid_backward.grad_input(gradient, output, grad_input=gradient)
-    return gradient
-
-
-_ACTIVATIONS: Final[dict[type[nn.Module], tuple[Callable[[Tensor], Tensor], _Step]]] = {
-    nn.ReLU: (torch.relu_, _relu_back),
-    nn.Tanh: (tanh_, _tanh_back),
-    nn.Sigmoid: (torch.sigmoid_, _sigmoid_back),
-}
-
-
-@dataclass(frozen=True)
-class _Layer:
-    """A linear layer and what follows it: `at` is where its weights begin in the flat params."""
-
-    inputs: int
-    outputs: int
-    biased: bool
-    at: int
-    act: type[nn.Module] | None
-    turned: bool  # weights (k, out, in), outputs (k, out, b)
-
-    @property
-    def size(self) -> int:
-        return self.inputs * self.outputs
-
-
 _Passed = tuple[
-    _Layer, int, Tensor, Tensor
+    Layer, int, Tensor, Tensor
 ]  # a layer, where its weights are, its inputs, the gradient of its outputs
-
-
-def layers_of(task: Task) -> tuple[_Layer, ...] | None:
-    """The layers of a task that this way is for; None for any other."""
-    model = task.model()
-    chain = list(chain_of(model)) if is_known(model) else []
-    if not chain or not _is_for(task.loss) or len(set(chain)) < len(chain):
-        return None
-    if type(chain[0]) is nn.Flatten and (chain[0].start_dim, chain[0].end_dim) == (1, -1):
-        chain = chain[1:]
-    found: list[_Layer] = []
-    place = 0
-    while chain and isinstance(part := chain[0], nn.Linear):
-        chain.pop(0)
-        act = type(chain.pop(0)) if chain and type(chain[0]) in _ACTIVATIONS else None
-        biased, turned = part.bias is not None, not chain and part.out_features <= _FEW
-        found.append(_Layer(part.in_features, part.out_features, biased, place, act, turned))
-        place += part.in_features * part.out_features + part.out_features * biased
-    return None if chain or not found or found[-1].act is not None else tuple(found)
-
-
-def _is_for(loss: object) -> bool:
-    return loss is cross_entropy or isinstance(loss, Single)
 
 
 class Dense(Net):
     """A chain of linear layers at k sites, under a loss whose slope in the outputs is known."""
 
-    def __init__(self, layers: Sequence[_Layer], loss: object = cross_entropy) -> None:
+    def __init__(self, layers: Sequence[Layer], loss: object = cross_entropy) -> None:
         self._layers, self._loss = tuple(layers), loss
+        self.plain = Plain(layers, loss)
         self.weights, self.start = [], []
         self._room: list[Tensor] = []  # kept from round to round, with room for the copies of further blocks
 
@@ -124,7 +57,7 @@ class Dense(Net):
     def parts(self, rows: Tensor) -> list[Tensor]:
         found: list[Tensor] = []
         for layer in self._layers:
-            whole = _as_matrix(layer, rows)
+            whole = as_matrix(layer, rows)
             found.append((whole if layer.turned else whole.transpose(1, 2)).contiguous())
             if layer.biased:
                 end = layer.at + layer.size
@@ -135,7 +68,7 @@ class Dense(Net):
         left = iter(parts)
         for layer in self._layers:
             end, weight = layer.at + layer.size, next(left)
-            place = _as_matrix(layer, out)
+            place = as_matrix(layer, out)
             place.copy_(weight if layer.turned else weight.transpose(1, 2))
             if layer.biased:
                 out[:, end : end + layer.outputs] = next(left)
@@ -146,24 +79,6 @@ class Dense(Net):
         for layer, _, seen, back in self._backward(batch, self._copied(batch), weighted=True):
             found.append(_summed(layer, seen, back))
         return self._joined(batch, found)
-
-    def descend(self, batch: Batch, training: Training) -> bool:
-        if training.optimizer != "sgd" or training.momentum is not None or training.proximal is not None:
-            return False
-        weights, rate = self._copied(batch), training.learning_rate
-        count, further = len(self.weights[0]), len(batch.drawn.owners) > 0
-        for layer, place, seen, back in self._backward(batch, weights, weighted=True):
-            left, right = (back, seen) if layer.turned else (seen.transpose(1, 2), back)
-            self.weights[place].baddbmm_(left[:count], right[:count], alpha=-rate)
-            bias = _over_records(layer, back) if layer.biased else None
-            if bias is not None:
-                self.weights[place + 1].sub_(bias[:count], alpha=rate)
-            if further:  # what is added to copies of weights is added to their sites' own
-                added = torch.bmm(left[count:], right[count:])
-                self.weights[place].index_add_(0, batch.owners, added, alpha=-rate)
-                if bias is not None:
-                    self.weights[place + 1].index_add_(0, batch.owners, bias[count:], alpha=-rate)
-        return True
 
     def clipped(self, batch: Batch, norm: float, out: Tensor) -> Tensor:
         passed = list(self._backward(batch, self._copied(batch), weighted=False))
@@ -180,10 +95,10 @@ class Dense(Net):
                 self._put(layer, seen, scaled, batch, out)
         return out
 
-    def _put(self, layer: _Layer, seen: Tensor, back: Tensor, batch: Batch, out: Tensor) -> None:
+    def _put(self, layer: Layer, seen: Tensor, back: Tensor, batch: Batch, out: Tensor) -> None:
         """A layer's sums over the records of each site, in their places of the rows `out`."""
         count, turned = len(out), back if layer.turned else back.transpose(1, 2)
-        weight, bias = _as_matrix(layer, out), out[:, layer.at + layer.size :][:, : layer.outputs]
+        weight, bias = as_matrix(layer, out), out[:, layer.at + layer.size :][:, : layer.outputs]
         product(turned[:count], seen[:count], weight)
         sums = _over_records(layer, back) if layer.biased else None
         if sums is not None:
@@ -238,7 +153,7 @@ class Dense(Net):
                 else:
                     further = _through(back, weight.transpose(1, 2))
                 if before is not None:
-                    further = _ACTIVATIONS[before][1](further, seen[index])
+                    further = ACTIVATIONS[before][1](further, seen[index])
             yield layer, places[index], seen[index], back
             back = further
 
@@ -250,7 +165,7 @@ class Dense(Net):
             outputs = product(weight, inputs.transpose(1, 2)) if layer.turned else _through(inputs, weight)
             if layer.biased:
                 outputs.add_(weights[place + 1].unsqueeze(2 if layer.turned else 1))
-            seen.append(outputs if layer.act is None else _ACTIVATIONS[layer.act][0](outputs))
+            seen.append(outputs if layer.act is None else ACTIVATIONS[layer.act][0](outputs))
             places.append(place)
             place += 1 + layer.biased
         return seen, places
@@ -269,7 +184,7 @@ class Dense(Net):
         return clipped_rows(rows, batch, norm, zeros)
 
 
-def _flat_rows(layer: _Layer, seen: Tensor, back: Tensor, places: Tensor) -> Iterator[Tensor]:
+def _flat_rows(layer: Layer, seen: Tensor, back: Tensor, places: Tensor) -> Iterator[Tensor]:
     own = back[places]
     yield torch.bmm(own[:, :, None], seen[places][:, None, :]).flatten(1)
     if layer.biased:
@@ -287,18 +202,13 @@ def _through(values: Tensor, weight: Tensor) -> Tensor:
     return product(values, weight)
 
 
-def _as_matrix(layer: _Layer, rows: Tensor) -> Tensor:
-    """A view of a layer's weights in rows of the flat form, (k, out, in)."""
-    return rows[:, layer.at : layer.at + layer.size].view(len(rows), layer.outputs, layer.inputs)
-
-
-def _summed(layer: _Layer, seen: Tensor, back: Tensor) -> list[Tensor]:
+def _summed(layer: Layer, seen: Tensor, back: Tensor) -> list[Tensor]:
     left, right = (back, seen) if layer.turned else (seen.transpose(1, 2), back)
     weight = product(left, right)
     return [weight, _over_records(layer, back)] if layer.biased else [weight]
 
 
-def _over_records(layer: _Layer, back: Tensor) -> Tensor:
+def _over_records(layer: Layer, back: Tensor) -> Tensor:
     return back.sum(2 if layer.turned else 1)
 
 
@@ -318,7 +228,7 @@ def _factors(passed: list[_Passed], norm: float) -> tuple[Tensor, Tensor | None]
     return clip_factors(lengths, norm, lengths.dtype), ~torch.isfinite(lengths)
 
 
-def _with_care(layer: _Layer, _: int, seen: Tensor, back: Tensor) -> Tensor:
+def _with_care(layer: Layer, _: int, seen: Tensor, back: Tensor) -> Tensor:
     of_records = back.transpose(1, 2) if layer.turned else back
     length = row_lengths(seen.flatten(0, 1))
     if layer.biased:

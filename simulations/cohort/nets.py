@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from clients.training.sums import MEMORY
-from federation.config.tables import Training
 from federation.model.task import weighed
 from privacy.mechanism.clipping import clip_rows
 from simulations.cohort.batches import Drawn, Stack
+from simulations.cohort.plain import Plain
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,7 @@ class Net(ABC):
 
     weights: list[Tensor]
     start: list[Tensor]
+    plain: Plain | None = None  # for plain SGD on a processor, where this way has it quicker
 
     @abstractmethod
     def begin(self, params: Tensor, sites: int) -> None:
@@ -107,11 +108,6 @@ class Net(ABC):
     @abstractmethod
     def parts(self, rows: Tensor) -> list[Tensor]:
         """Rows of the flat form (k, d) as parts."""
-
-    def descend(self, batch: Batch, training: Training) -> bool:
-        """One plain step of SGD at once, if this way has one; False if nothing was done."""
-        del batch, training
-        return False
 
 
 def with_copies(weights: Sequence[Tensor], batch: Batch) -> Sequence[Tensor]:

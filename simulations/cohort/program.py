@@ -8,7 +8,7 @@ gradient is not finite, is done by the site's own code, on the batches that were
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
 import torch
@@ -20,6 +20,7 @@ from federation.model.task import Dataset, Task
 from federation.plan.plan import Plan
 from federation.round.terms import Terms
 from privacy.mechanism.noise import Stream
+from privacy.mechanism.repeatable import Repeatables
 from simulations.cohort.batches import Shelf
 from simulations.cohort.in_turn import Turn, in_turn
 from simulations.cohort.pool import Pool
@@ -120,10 +121,10 @@ class CohortProgram:
 
     def _slices(self, setting: Setting, way: Way, streams: Streams, asked: Names) -> Iterator[Slice]:
         names = setting.terms.parameters.members if asked is None else asked
-        each = streams if isinstance(streams, Stream) else iter(streams)
+        each = streams if isinstance(streams, Stream | Repeatables) else iter(streams)
         for start in range(0, len(names), way.at_once):
             part = names[start : start + way.at_once]
-            own = each if isinstance(each, Stream) else list(islice(each, len(part)))
+            own = each if isinstance(each, Stream) else _next(each, start, len(part))
             stack = None if way.net is None else self._shelf.stack(part)
             yield Slice(setting, part, start, way, stack, own)
 
@@ -137,3 +138,9 @@ class CohortProgram:
             batch = terms.plan.training.sample_rate * terms.parties.largest
             self._ways[dtype] = way_of(self._task, like, batch, dtype, self._device)
         return self._ways[dtype]
+
+
+def _next(streams: Repeatables | Iterator[Stream], start: int, count: int) -> Sequence[Stream]:
+    if isinstance(streams, Repeatables):
+        return streams[start : start + count]
+    return list(islice(streams, count))

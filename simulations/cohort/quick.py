@@ -6,8 +6,11 @@ that takes as long to begin as to multiply, and its tanh is another one than Num
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 _SMALL = 2**16  # multiplications of one product of a batch, up to which BLAS starts no further threads
@@ -22,6 +25,14 @@ def product(left: Tensor, right: Tensor, out: Tensor | None = None) -> Tensor:
             found = np.matmul(left.numpy(), right.numpy(), out=place)
         return torch.from_numpy(found) if out is None else out
     return torch.bmm(left, right) if out is None else out.copy_(torch.bmm(left, right))
+
+
+def multiply(left: NDArray[Any], right: NDArray[Any], out: NDArray[Any]) -> None:
+    """The same product of arrays, in `out`, which has no gaps."""
+    if left.shape[1] * left.shape[2] * right.shape[2] <= _SMALL:
+        np.matmul(left, right, out=out)
+    else:
+        torch.bmm(torch.from_numpy(left), torch.from_numpy(right), out=torch.from_numpy(out))
 
 
 def tanh_(values: Tensor) -> Tensor:

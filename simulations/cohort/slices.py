@@ -16,6 +16,7 @@ from clients.training.work import SiteWork, Trainer
 from federation.model.task import Dataset, Task
 from federation.round.terms import Terms
 from privacy.mechanism.noise import Stream
+from privacy.mechanism.repeatable import Repeatables
 from simulations.cohort.batches import Drawn, Stack, drawn
 from simulations.cohort.descent import Descent
 from simulations.cohort.nets import Batch, Net, batch_of
@@ -95,12 +96,16 @@ class Slice:
         return self._rows(trained, alone)
 
     def _trained(self, net: Net, stack: Stack) -> Tensor:
-        training = self.setting.terms.plan.training
-        net.begin(self._params, len(self.names))
+        training, sites = self.setting.terms.plan.training, len(self.names)
+        if net.plain is not None and net.plain.takes(training, stack, self._params):
+            net.plain.begin(self._params, sites)
+            for drawn in self._draws(stack, mean=True):
+                net.plain.step(stack, drawn, training.learning_rate, self.setting.task.class_weights)
+            return net.plain.moved(self._empty)
+        net.begin(self._params, sites)
         descent = Descent(training, net.weights, net.start)
         for batch in self._batches(stack, mean=True):
-            if not net.descend(batch, training):
-                descent.step(net.gradients(batch))
+            descent.step(net.gradients(batch))
         return self._moved(net)
 
     def _rows(self, together: Callable[[Net, Stack], Tensor], alone: _Alone) -> Tensor:
@@ -145,7 +150,9 @@ class Slice:
         """The steps that are left, each of which is remembered."""
         if self._left is None:
             training, streams = self.setting.terms.plan.training, self.streams
-            if not isinstance(streams, Stream):
+            if isinstance(streams, Repeatables):
+                streams = streams.derive("batches")
+            elif not isinstance(streams, Stream):
                 streams = [stream.derive("batches") for stream in streams]
             weights = 1 / self._expected if mean else np.ones(len(self.names))
             kind = np.float32 if self.setting.dtype is torch.float32 else np.float64

@@ -28,9 +28,10 @@ from federation.model.losses import Single
 from federation.model.task import Dataset, Task
 from simulations.cohort.batches import Stack, drawn
 from simulations.cohort.chains import chain_of
-from simulations.cohort.dense import Dense, layers_of
+from simulations.cohort.dense import Dense
 from simulations.cohort.general import General
 from simulations.cohort.layered import Layered
+from simulations.cohort.layers import layers_of
 from simulations.cohort.nets import Batch, Net, batch_of
 from simulations.cohort.turns import Turns
 
@@ -41,6 +42,7 @@ MOST = 1024  # sites at once
 _TRIED = (3, 0, 5)  # records of made-up sites
 _HEAVY = 2e7  # operations of a step from which on many sites at once are no faster than one
 _NORM_SHARE = 0.5  # of the median length: some are clipped, some are not
+_STEP = Training(optimizer="sgd", learning_rate=1.0, local_steps=1, sample_rate=1.0)
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,6 @@ def _operations(task: Task, like: Dataset, batch: float) -> int:
 
 def _in_turn(task: Task, like: Dataset, operations: int) -> Way:
     """By one model for all, if it takes the step that a site takes on made-up records."""
-    training = Training(optimizer="sgd", learning_rate=1.0, local_steps=1, sample_rate=1.0)
     made = made_up(like, max(_TRIED))
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
@@ -123,7 +124,7 @@ def _in_turn(task: Task, like: Dataset, operations: int) -> Way:
             trial, turns = Trial.of(task, like, torch.float32), Turns(task, like)
             params = torch.cat([part.detach().reshape(-1) for part in trial.parameters])
             turns.begin(params)
-            found = turns.update([made], training, 1.0)
+            found = turns.update([made], _STEP, 1.0)
             with seeded(0):
                 with draws_apart():  # a site makes its model first
                     pass
@@ -161,16 +162,21 @@ def _is_right(net: Net, task: Task, like: Dataset, dtype: torch.dtype, device: t
             trial = Trial.of(task, like, dtype)
             params = torch.cat([part.detach().reshape(-1) for part in trial.parameters])
             net.begin(params.to(device), len(_TRIED))
-            batch, sites = _made_up(like, dtype, device, task.class_weights)
+            stack, batch, sites = _made_up(like, dtype, device, task.class_weights)
             norm = _norm(trial, sites) if dtype is torch.float64 else None
             out = torch.empty((len(_TRIED), len(params)), dtype=dtype, device=device)
             if norm is None:
                 rows = net.rows(net.gradients(batch), out).cpu()
             else:
                 rows = net.clipped(batch, norm, out).cpu()
+            expected = [_expected(trial, task, site, norm) for site in sites]
+            found = [rows]
+            if norm is None and net.plain is not None and net.plain.takes(_STEP, stack, params):
+                net.plain.begin(params, len(_TRIED))
+                net.plain.step(stack, batch.drawn, _STEP.learning_rate, task.class_weights)
+                found.append(-net.plain.moved(out.double()).to(dtype))
             return all(
-                trial.close(row, _expected(trial, task, site, norm))
-                for row, site in zip(rows, sites, strict=True)
+                trial.close(row, right) for each in found for row, right in zip(each, expected, strict=True)
             )
         except Exception:  # the way does not know the model, in whatever words of torch
             return False
@@ -178,15 +184,15 @@ def _is_right(net: Net, task: Task, like: Dataset, dtype: torch.dtype, device: t
 
 def _made_up(
     like: Dataset, dtype: torch.dtype, device: torch.device, class_weights: Sequence[float]
-) -> tuple[Batch, list[Dataset]]:
-    """Padded batches of made-up sites that are drawn whole, and their records."""
+) -> tuple[Stack, Batch, list[Dataset]]:
+    """Padded batches of made-up sites that are drawn whole, and their records, together and apart."""
     sites = [made_up(like, count, seed) for seed, count in enumerate(_TRIED)]
     if like.features.is_floating_point():
         sites = [Dataset(site.features.to(dtype), site.labels, site.patients) for site in sites]
     stack = Stack.of(sites, device)
     ones = np.ones(len(sites), np.float32 if dtype is torch.float32 else np.float64)
     (whole,) = drawn(stack, (), 1.0, 1, ones)
-    return batch_of(stack, whole, dtype, class_weights), sites
+    return stack, batch_of(stack, whole, dtype, class_weights), sites
 
 
 def _norm(trial: Trial, sites: list[Dataset]) -> float:

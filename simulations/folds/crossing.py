@@ -95,7 +95,7 @@ def cross_validate(
                     all_metrics=all_metrics,
                     faults=faults,
                     progress=told,
-                    stage=stage,
+                    stage=_within(stage, number, folds),
                     warn=warn if number == 1 else lambda _: None,
                     notice=notice,
                     parted=Parted(Fold(number=number, of=folds), part),
@@ -106,6 +106,15 @@ def cross_validate(
         result = cross_validated(plan, engine, reports, runs)
         folder.end(result)
     return result
+
+
+def _within(stage: Stage, fold: int, folds: int) -> Stage:
+    """Says of what goes on in which fold."""
+
+    def told(what: str, done: int, total: int) -> None:
+        stage(f"fold {fold} of {folds}: {what}", done, total)
+
+    return told
 
 
 def _read(plan: Plan, sites: Path, notice: Callable[[str], None]) -> dict[str, Dataset]:

@@ -12,54 +12,32 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from clients.data.folders import SiteFiles, find_sites
-from clients.data.folds import without
-from clients.data.load import Reading, read_file
 from clients.data.notes import Note
-from clients.rules.origin import Place
 from federation.errors import InputError
 from federation.model.params import initial_params
-from federation.model.task import Dataset, Task
 from federation.plan.plan import Plan
 from federation.plan.tabular import TabularTask
 from federation.report.files import write_page, write_report
-from federation.report.folds import over
 from federation.report.receipt import Receipt
-from federation.report.report import Fold, FoldFigures, Folds, Made, Metrics, Published, Report
+from federation.report.report import Made, Metrics, Report
 from federation.report.summary import summary_of
-from federation.round.plays import MODEL, run_of
+from federation.round.plays import MODEL, fold_of, rounds_before
+from server.folds.parts import left_of, with_folds
 from server.run_folder import RunFolder
 from simulations.accounts.run import Paid, Telling
 from simulations.inputs import keep_inputs
 from simulations.messages import Part, play_messages
 from simulations.virtual.population import Population
-from simulations.world import Parted, World, keep_identities, read_world
+from simulations.world import World, keep_identities, read_world
 
 _ENGINE = "protocol"
 Stage = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True)
-class _Sites:
-    """The files of all sites. Each is read once, so that no fold is of other data than the one before."""
-
-    plan: Plan
-    found: Sequence[SiteFiles]
-    keys: Path
-
-    def world(self, fold: int, read: Callable[[Place, Plan, Task], Reading]) -> World:
-        """What the sites bring to one part of the plan."""
-
-        def part(_: str, data: Dataset) -> tuple[Dataset, Dataset | None]:
-            return without(data, self.plan, fold)
-
-        parted = Parted(Fold(number=fold, of=self.plan.evaluation.folds or 0), part, is_planned=True)
-        return read_world(self.plan, self.found, self.keys, parted, read)
+Progress = Callable[[Receipt, Metrics], None]
 
 
 def simulate_planned(
@@ -68,7 +46,7 @@ def simulate_planned(
     sites: Path | str | Population,
     out: Path,
     chosen: Sequence[bool],
-    progress: Callable[[Receipt, Metrics], None] | None,
+    progress: Progress | None,
     stage: Stage,
     warn: Callable[[Note], None],
     notice: Callable[[str], None],
@@ -90,62 +68,47 @@ def simulate_planned(
     _require_plain(found.sites)
     for note in found.notes:
         warn(note)
-    folder = RunFolder.open(out, plan, text)
+    folder, journals = RunFolder.open(out, plan, text), out / "journals"
     with folder.alone():
-        given = _Sites(plan, found.sites, out / "checkpoint" / "keys")
-        read = _reader()
-        model = given.world(MODEL, read)
-        keep_inputs(model, _ENGINE, out / "checkpoint")
-        keep_identities(model, given.keys)
-        base = folder.state(initial_params(model.task.model, plan.federation.seed)).run
-        told = progress or (lambda _receipt, _metrics: None)
-        for fold in range(1, (plan.evaluation.folds or 0) + 1):
-            place = fold_folder(out, fold)
-            if not RunFolder(place, plan).is_finished:
-                stage(f"fold {fold}", 0, 0)
-                own = RunFolder.open(place, plan, text)
-                _played(own, given.world(fold, read), Part(run_of(base, fold), out / "journals"), told, fold)
-        stage("the model", 0, 0)
-        return _played(folder, model, Part(base, out / "journals"), told, MODEL)
+        world = read_world(plan, found.sites, out / "checkpoint" / "keys")
+        keep_inputs(world, _ENGINE, out / "checkpoint")
+        keep_identities(world, out / "checkpoint" / "keys")
+        for own, run in left_of(folder, text, initial_params(world.task.model, plan.federation.seed)):
+            fold = fold_of(plan, run)
+            stage(f"fold {fold} of {plan.evaluation.folds}" if fold else "the model", 0, 0)
+            report = _played(own, world, Part(run, journals), _through(plan, run, progress))
+    return report
 
 
-def fold_folder(run: Path, fold: int) -> Path:
-    """Where the part of a run without this fold is."""
-    return run / f"fold-{fold}"
+def _through(plan: Plan, run: bytes, progress: Progress | None) -> Progress:
+    """Tells of rounds by the numbers that ledgers have: through all folds."""
+
+    def told(receipt: Receipt, metrics: Metrics) -> None:
+        if progress is not None:
+            number = rounds_before(plan, run) + receipt.round
+            progress(receipt.model_copy(update={"round": number}), metrics)
+
+    return told
 
 
-def _reader() -> Callable[[Place, Plan, Task], Reading]:
-    known: dict[str, Reading] = {}
-
-    def read(place: Place, plan: Plan, task: Task) -> Reading:
-        if str(place) not in known:
-            known[str(place)] = read_file(place, plan, task)
-        return known[str(place)]
-
-    return read
-
-
-def _played(
-    folder: RunFolder, world: World, part: Part, progress: Callable[[Receipt, Metrics], None], fold: int
-) -> Report:
+def _played(folder: RunFolder, world: World, part: Part, progress: Progress) -> Report:
     """One part of the plan, to its end and its report."""
     started = time.perf_counter()
-    if fold:
+    if fold_of(world.plan, part.run) != MODEL:
         keep_inputs(world, _ENGINE, folder.path / "checkpoint")
     telling = Telling(lambda _: {}, progress, lambda _: None)
     paid = play_messages(folder, world, _ENGINE, telling, None, part)
     folder.write_params(world.task.model(), paid.state.model)
-    report = _reported(folder, world, paid, fold, time.perf_counter() - started)
+    report = _reported(folder, world, paid, time.perf_counter() - started)
     write_report(folder.path, report)
     write_page(folder.path, report)
     folder.close()
     return report
 
 
-def _reported(folder: RunFolder, world: World, paid: Paid, fold: int, seconds: float) -> Report:
-    plan = world.plan
+def _reported(folder: RunFolder, world: World, paid: Paid, seconds: float) -> Report:
     report = summary_of(
-        plan,
+        world.plan,
         folder.receipts(),
         paid.rounds,
         engine=_ENGINE,
@@ -158,24 +121,8 @@ def _reported(folder: RunFolder, world: World, paid: Paid, fold: int, seconds: f
     sizes = {member.site: member.size for member in world.members}
     sites = (line.model_copy(update={"records": sizes[line.id]}) for line in report.sites)
     kept = folder.kept(world.roster, paid.state.params.numel())
-    told: dict[str, object] = {"made": Made.now(paid.state.run), "transcripts": kept, "sites": tuple(sites)}
-    if fold:
-        told["fold"] = Fold(number=fold, of=plan.evaluation.folds or 0)
-    else:
-        told["folds"] = _figures(folder.path, plan, paid.state.run)
-    return report.model_copy(update=told)
-
-
-def _figures(out: Path, plan: Plan, base: bytes) -> Folds:
-    """What was published of every fold."""
-    folds = range(1, (plan.evaluation.folds or 0) + 1)
-    published = [RunFolder(fold_folder(out, fold), plan).evaluation() or {} for fold in folds]
-    means, deviations = over(published)
-    lines = (
-        FoldFigures(fold=fold, run=run_of(base, fold).hex(), published=Published(**each))
-        for fold, each in zip(folds, published, strict=True)
-    )
-    return Folds(folds=tuple(lines), mean=means, deviation=deviations)
+    told = {"made": Made.now(paid.state.run), "transcripts": kept, "sites": tuple(sites)}
+    return with_folds(report.model_copy(update=told), folder, paid.state.run)
 
 
 def _require_plain(found: Sequence[SiteFiles]) -> None:

@@ -6,16 +6,16 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 from torch import Tensor
 
 from clients.training.isolation import coins, listening
 from clients.training.local import Finish
-from clients.training.work import SiteWork, Trainer, site_stream
+from clients.training.work import SiteWork, Trainer, open_streams
 from federation.kinds.base import Draws, Rows
 from federation.round.terms import Terms
 from privacy.mechanism.encoding import Words
 from privacy.mechanism.noise import Stream
+from privacy.mechanism.repeatable import Repeatables
 from simulations.cohort.program import CohortProgram
 
 
@@ -98,24 +98,25 @@ class Chance:
     """
 
     def __init__(self, terms: Terms, names: Sequence[str]) -> None:
-        self._names = names
+        self.training: Stream | Repeatables
+        self._rounding: Stream | Repeatables
         if terms.plan.is_private:
             secret = Stream(os.urandom(32))
-            self.training: Stream | list[Stream] = secret.derive("training")
+            self.training = secret.derive("training")
             self._rounding, noise = secret.derive("rounding"), secret.derive("noise")
         else:
-            self.training = [site_stream(terms.plan, name, terms.round) for name in names]
+            self.training = open_streams(terms.plan, names, terms.round)
+            self._rounding = self.training.derive("rounding")
             noise = Stream(bytes(32))  # of which nothing is drawn
         self.draws = Draws(noise, self._words)
 
     def _words(self, places: slice, count: int) -> Words:
-        shape = places.stop - places.start, count
-        if not isinstance(self.training, list):
-            return self._rounding.words(shape[0] * count).reshape(shape)
-        found = np.empty(shape, np.uint64)
-        for row, stream in zip(found, self.training[places], strict=True):
-            row[:] = stream.derive("rounding").words(count)
-        return found
+        sites = places.stop - places.start
+        if isinstance(self._rounding, Repeatables):
+            words = self._rounding.words([count] * sites, places)
+        else:
+            words = self._rounding.words(sites * count)
+        return words.reshape(sites, count)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from federation.report.report import COUNTS, Report, metrics_of, whole
+from federation.report.report import COUNTS, Report, metrics_of, whole, whole_risk
 from simulations.comparing.alone import Alone
 from simulations.tradeoff.bands import LEVEL, MEANING, band, differences
 from simulations.tradeoff.kept import SCHEMA, Json
@@ -63,13 +63,17 @@ def _point(asked: Asked, trials: Trials, point: Point, names: Sequence[str]) -> 
         "refused_seeds": whys,
         "spent": spent,
         "noise_multiplier": None if told is None else told.privacy.noise_multiplier,
-        "risk": None if told is None else risk_of(spent, delta, asked.plan.privacy.unit),
+        "risk": None if told is None else _risk(asked, told, delta),
         "metrics": {} if told is None else _bands(asked, map(_pooled, reports)),
         "alone": _alone_bands(asked, trials, f"alone-{point.epsilon:g}"),
         "sites": {} if told is None else {name: _gain(asked, trials, point, name) for name in names},
         "plan": None if point.plan is None else f"plans/{point.name}.toml",
         "plan_digest": None if point.plan is None else point.plan.digest,
     }
+
+
+def _risk(asked: Asked, told: Report, delta: float) -> Json:
+    return risk_of(whole_risk(told.privacy), whole(told.privacy), delta, asked.plan.privacy.unit)
 
 
 def _pooled(report: Report | None) -> Mapping[str, float | None]:

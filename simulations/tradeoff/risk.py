@@ -1,4 +1,4 @@
-"""What an epsilon means to one person, as odds of a guess."""
+"""What a run of a trade-off means to one person, as odds of a guess."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import math
 from decimal import ROUND_CEILING, Decimal
 from typing import Any
 
-from privacy.accounting.risk import advantage
+from federation.report.risks.told import RiskFigures
+from federation.report.risks.words import hits_of, lead
+from privacy.accounting.risks.charged import risk_by_epsilon
+from privacy.accounting.risks.charged import told as risk_told
 from privacy.accounting.units import Unit
 
 _MOST = 10**6
@@ -17,15 +20,21 @@ QUESTIONS = {
 }
 
 
-def risk_of(epsilon: float | None, delta: float, unit: Unit) -> dict[str, Any]:
-    """The bound of privacy/accounting/risk.py, as a share of right guesses, and in words.
+def risk_of(known: RiskFigures | None, epsilon: float | None, delta: float, unit: Unit) -> dict[str, Any]:
+    """The risk of a run as a share of right guesses, and in words, beside its figures.
 
-    `right` is the most that anybody's share of right guesses can be who starts at even odds: a half and half of the
-    advantage.
+    `known`: of the run's own mechanism. Of a run that an earlier version made, and of one that promises nothing, it
+    is what follows from epsilon and delta alone. `right` is the most that anybody's share of right guesses can be
+    who starts at even odds: a half and half of the advantage. `found`: of a hundred who are in the data, where one
+    in a hundred others is accused.
     """
-    bound = 1.0 if epsilon is None else advantage(epsilon, delta)
+    told = None if known is None else known.to_json()
+    if told is None and epsilon is not None:
+        told = risk_told(risk_by_epsilon(epsilon, delta))
+    bound = 1.0 if told is None else told["advantage"]
     right = min(1.0, math.nextafter((1 + bound) / 2, math.inf))
-    return {"advantage": bound, "right": right, "short": short(right), "words": words(right, unit)}
+    said = {"right": right, "short": short(right), "words": words(right, unit)}
+    return {**(told or {"advantage": bound}), **said, "found": hits_of(told), "hits": lead(told, unit)}
 
 
 def words(right: float, unit: Unit) -> str:

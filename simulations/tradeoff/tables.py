@@ -10,6 +10,7 @@ from simulations.tradeoff.kept import Json
 HEAD = (
     *("noise", "epsilon", "delta", "spent", "advantage", "right", "metric"),
     *("mean", "low", "high", "seeds", "refused"),
+    *("tpr_at_fpr_0.01", "tpr_at_fpr_0.001"),
 )
 
 
@@ -20,6 +21,7 @@ def csv_of(found: Json) -> str:
     writer.writerow(HEAD)
     for point in found["points"]:
         risk = point["risk"] or {"advantage": None, "right": None}
+        hits = [risk.get("tpr_at_fpr", {}).get(rate) for rate in ("0.01", "0.001")]
         head = [
             point["noise"],
             point["epsilon"],
@@ -29,8 +31,8 @@ def csv_of(found: Json) -> str:
             risk["right"],
         ]
         if point["refused"]:
-            writer.writerow([*head, "", "", "", "", "", point["refused"]])
+            writer.writerow([*head, "", "", "", "", "", point["refused"], *hits])
             continue
         for metric, of in point["metrics"].items():
-            writer.writerow([*head, metric, of["mean"], of["low"], of["high"], of["n"], ""])
+            writer.writerow([*head, metric, of["mean"], of["low"], of["high"], of["n"], "", *hits])
     return file.getvalue()

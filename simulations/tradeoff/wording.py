@@ -143,8 +143,9 @@ def notes(found: Json) -> list[tuple[str, str]]:
         (
             "The risk",
             "a bound for the worst case: somebody who knows everything but this one thing, starts at even odds, "
-            "and sees all that the run releases. It follows from epsilon and delta alone; no attack that anybody "
-            "knows need reach it. A person with several records, or at several sites, is protected less: "
+            "and sees all that the run releases. It is proved of the mechanism that this plan has, not of epsilon "
+            "alone, which would allow more; no attack that anybody knows need reach it. A person with several "
+            "records, or at several sites, is protected less: "
             "federation budget PLAN says how much.",
         ),
         (

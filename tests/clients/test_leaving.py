@@ -90,13 +90,13 @@ def test_nothing_of_the_run_takes_place_any_more_in_whatever_process(site: Path)
     reserve(site, 1)
     rules = load_site(site)
     with closing(open_journal(rules)) as running:
-        running.release(NAME, 1, b"released")
+        running.release(NAME, 1, b"released", bytes.hex)
         leave(site, about(site, NAME))
         steps = (
             lambda: running.reserve(NAME, PLAN.digest, CHARGE, ROUNDS, rules.policy.limits()),
             lambda: running.begin(NAME, 1, "question"),
             lambda: running.begin(NAME, 2, "question"),
-            lambda: running.release(NAME, 1, b"released"),
+            lambda: running.release(NAME, 1, b"released", bytes.hex),
             lambda: running.mask(NAME, 1, 1, suite=3),
             lambda: running.reveal(NAME, 1, "survivors"),
             lambda: running.close_run(NAME, "00" * 32),

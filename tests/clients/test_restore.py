@@ -21,6 +21,9 @@ from clients.approvals import add_approval, open_journal
 from clients.check import preflight
 from clients.join import open_site
 from clients.journal.lock import alone
+from clients.people.asking import withdraw
+from clients.people.leaving_out import people_of
+from clients.people.listed import list_path
 from clients.policy import load_site
 from clients.restore import back_up, examine, propose_restore, require_choice, restore
 from federation.errors import InputError, SiteRunning, UnusableFile
@@ -56,17 +59,19 @@ def live(site: Path, run: str = "run", rounds: int = 1, first: int = 1) -> None:
     """Reserve a run and release some rounds of it, of which the last is kept."""
     rules = load_site(site)
     with closing(open_journal(rules)) as journal:
+        said = people_of(rules, journal).now().commitment
         journal.reserve(run, "plan", CHARGE, ROUNDS, rules.policy.limits())
         for number in range(first, first + rounds):
             journal.begin(run, number, "question")
-            journal.release(run, number, PAYLOAD)
+            journal.release(run, number, PAYLOAD, said)
             journal.mask(run, number, 1, suite=3)
 
 
 def lose(site: Path) -> None:
-    """The disk is gone."""
+    """The disk is gone; of the list of people who withdrew there is a copy."""
     for path in site.parent.glob("journal.sqlite*"):
-        path.unlink()
+        if path.suffix != ".withdrawn":
+            path.unlink()
 
 
 def receipts(folder: Path, site: Path, seqs: slice = slice(None)) -> Path:
@@ -302,7 +307,7 @@ def test_with_two_approvers_word_the_run_goes_on_and_the_round_without_bytes_is_
             with pytest.raises(LedgerRefusal, match="begun before the ledger was restored"):
                 journal.reveal("run", number, "others")
         assert journal.begin("run", 3, "question") is None
-        journal.release("run", 3, PAYLOAD)
+        journal.release("run", 3, PAYLOAD, bytes.hex)
         assert journal.head().seq == LEAP + 2
 
 
@@ -448,6 +453,23 @@ def test_restores_that_cannot_be_read_stop_a_restore(site: Path, tmp_path: Path)
     load_site(site).restores_file.write_text("[]")
     with pytest.raises(RecordsUnavailable, match="are not known"):
         examine(site, tmp_path / "backup", None, [])
+
+
+def test_a_site_whose_list_of_people_is_lost_too_stops_until_it_is_made_anew(
+    site: Path, tmp_path: Path
+) -> None:
+    """Those who withdrew would be back, and nobody would know. Where there was nobody, the new list is empty."""
+    live(site)
+    back_up(site, tmp_path / "backup")
+    lose(site)
+    list_path(load_site(site)).unlink()
+    restore(site, examine(site, tmp_path / "backup", None, []), None, TODAY)
+    with pytest.raises(
+        RecordsUnavailable, match="the list of people who withdrew cannot be used: it is gone"
+    ):
+        open_site(site)
+    withdraw(site, [], TODAY.isoformat(), anew=True)
+    open_site(site).close()
 
 
 def test_a_restore_replaces_no_journal_and_heeds_a_running_site(site: Path, tmp_path: Path) -> None:

@@ -13,11 +13,12 @@ import pytest
 import torch
 
 from clients.data.folders import SiteFiles, find_sites
+from clients.people.asking import listed, withdraw
 from federation.audit.examine import audit
 from federation.errors import CheckpointError
 from federation.identity.keys import create
 from federation.ledger.export import load_entries
-from federation.model.task import Dataset
+from federation.model.task import Dataset, hashed
 from federation.plan.plan import Plan, parse
 from federation.report.receipt import Receipt
 from federation.report.report import Metrics, Report
@@ -29,6 +30,7 @@ from simulations import simulate as simulation
 from simulations.inputs import keep_inputs
 from simulations.simulate import Engine, simulate
 from simulations.world import World, read_world
+from tests.clients.people.houses import people_of_rows, write_table
 from tests.federation.audit.audited import with_rules
 from tests.worlds import HERE, load_params, rows_of, start, text_of, write_csv, write_sites
 
@@ -145,6 +147,29 @@ def test_a_site_s_own_rules_may_become_stricter_on_the_way_and_nothing_else(tmp_
     assert len(resumed(tmp_path / "elsewhere", out).rounds) == 4
     begun = [entry.kind for entry in load_entries(tmp_path / "elsewhere" / "elm" / "own.sqlite")]
     assert (begun.count("reserve"), begun.count("begin")) == (1, 4)
+
+
+def test_people_who_withdraw_are_no_other_data(tmp_path: Path) -> None:
+    """At a site with rules of its own: it declares what it did, and is neither trained nor judged on them."""
+    sites, out = write_sites(tmp_path / "sites", 3), tmp_path / "run"
+    rules = with_rules(sites, "elm", 4, TEXT)
+    rules.write_text(rules.read_text().replace("size = 54", 'person = "mrn"'))
+    people = people_of_rows(72)
+    write_table(rules.parent / "train.csv", rows_of(4, 72), people)
+    before = read_world(PLAN, find_sites(sites).sites)
+    began(sites, out)
+    withdraw(rules, ["P0001", "P0010", "P0022", "P0034"], "2026-11-29")
+    after = read_world(PLAN, find_sites(sites).sites)
+    assert len(resumed(sites, out).rounds) == 4
+    told = listed(rules)
+    assert told is not None and [each.lines for each in told.releases] == [0, 0, 4, 4]
+    assert after.members == before.members
+    gone = set(hashed(["P0001", "P0010", "P0022", "P0034"]).tolist())
+    for whole, rest in ((before.training, after.training), (before.held_out, after.held_out)):
+        assert whole["elm"].persons is not None
+        stays = torch.tensor([person not in gone for person in whole["elm"].persons.tolist()])
+        assert int((~stays).sum()) > 0
+        assert rest["elm"].features.equal(whole["elm"].features[stays])
 
 
 def test_another_identity_of_a_site_is_refused(tmp_path: Path) -> None:

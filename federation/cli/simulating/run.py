@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,6 +17,11 @@ from federation.cli.simulating.folders import advise_to_resume, free_folder, nam
 from federation.cli.streams import print_json
 
 if TYPE_CHECKING:
+    from federation.cli.progress import Shown
+    from federation.plan.plan import Plan
+    from federation.report.receipt import Receipt
+    from federation.report.report import Metrics, Report
+    from simulations.folds.result import CrossValidation
     from simulations.simulate import Engine
 
 Seed = Annotated[
@@ -129,10 +135,7 @@ def simulate(
     if ray and folds is not None:
         raise typer.BadParameter("goes without --folds", param_hint="--ray")
     name: Engine = "flower-ray" if ray else engine.value
-    if folds is not None:
-        _cross_validate(plan, sites, out, folds, name, seed, as_json, how)
-    else:
-        _simulate(plan, sites, out, name, seed, as_json, how)
+    _simulate(plan, sites, out, name, seed, as_json, how, folds=folds)
 
 
 def _simulate(
@@ -144,82 +147,74 @@ def _simulate(
     as_json: bool,
     how: Mapping[str, Any] = MappingProxyType({}),
     *,
+    folds: int | None = None,
     public: bool = False,
 ) -> None:
     from federation.cli.progress import show_progress
-    from federation.cli.tables import print_report
+    from federation.cli.tables import print_folds, print_report
     from federation.plan.plan import load
 
     with show_progress() as shown:
         shown.stage("reading the plan")
-        plan = load(path).federation
-        name, is_named = plan.name, out is not None
-        out = out or free_folder(named(name))
+        plan, is_named = load(path), out is not None
+        out = out or free_folder(named(plan.federation.name))
         advise_to_resume(out, "plan.toml", "checkpoint", is_named=is_named)
-        from simulations.simulate import simulate as run_simulation
-
-        report = run_simulation(
-            path,
-            sites,
-            out,
-            engine=engine,
-            seed=seed,
-            **how,
-            progress=lambda done, seen: shown.rounds(name, done.round, plan.rounds, seen),
-            stage=shown.stage,
-            warn=lambda note: typer.echo(f"warning: {note}", err=True),
-            notice=lambda line: typer.echo(line, err=True),
-            public=public,
-        )
-        from federation.audit.page import write_verdict
-
-        shown.stage("auditing the run")
-        write_verdict(out, report)
+        told = {
+            "stage": shown.stage,
+            "warn": lambda note: typer.echo(f"warning: {note}", err=True),
+            "notice": lambda line: typer.echo(line, err=True),
+        }
+        given = {"engine": engine, "seed": seed, **how, **told}
+        places = path, sites, out
+        if folds is None:
+            report = _once(plan, places, shown, {**given, "public": public})
+            as_tables, as_data = partial(print_report, report, out), report.to_json()
+        else:
+            found = _for_each_fold(plan, places, shown, {**given, "folds": folds})
+            as_tables, as_data = partial(print_folds, found, out), found.to_json()
     if as_json:
-        print_json(report.to_json())
+        print_json(as_data)
     else:
-        print_report(report, out)
+        as_tables()
 
 
-def _cross_validate(
-    path: Path,
-    sites: Path,
-    out: Path | None,
-    folds: int,
-    engine: Engine,
-    seed: int | None,
-    as_json: bool,
-    how: Mapping[str, Any],
-) -> None:
-    from federation.cli.progress import show_progress
-    from federation.cli.tables import print_folds
-    from federation.plan.plan import load
+def _once(plan: Plan, places: tuple[Path, Path, Path], shown: Shown, how: Mapping[str, Any]) -> Report:
+    """One simulation, of all parts of the plan if it has folds, and its audit."""
+    from federation.audit.page import write_verdict
+    from simulations.simulate import simulate as run_simulation
 
-    with show_progress() as shown:
-        shown.stage("reading the plan")
-        plan = load(path).federation
-        out, is_named = out or free_folder(named(plan.name)), out is not None
-        advise_to_resume(out, "plan.toml", "checkpoint", is_named=is_named)
-        from federation.audit.page import write_verdict
-        from simulations.folds.crossing import cross_validate
+    def told(done: Receipt, seen: Metrics) -> None:
+        shown.rounds(*_part(plan, done.round), plan.federation.rounds, seen)
 
-        found = cross_validate(
-            path,
-            sites,
-            out,
-            folds=folds,
-            engine=engine,
-            seed=seed,
-            **how,
-            progress=lambda fold, done, seen: shown.rounds(
-                f"{plan.name}, fold {fold} of {folds}", done.round, plan.rounds, seen
-            ),
-            stage=shown.stage,
-            warn=lambda note: typer.echo(f"warning: {note}", err=True),
-            notice=lambda line: typer.echo(line, err=True),
-            ended=write_verdict,
-        )
-    if as_json:
-        print_json(found.to_json())
-    else:
-        print_folds(found, out)
+    report = run_simulation(*places, **how, progress=told)
+    shown.stage("auditing the run")
+    write_verdict(places[-1], report)
+    return report
+
+
+def _for_each_fold(
+    plan: Plan, places: tuple[Path, Path, Path], shown: Shown, how: Mapping[str, Any]
+) -> CrossValidation:
+    """A simulation for each fold of the records, and the audit of each."""
+    from federation.audit.page import write_verdict
+    from simulations.folds.crossing import cross_validate
+
+    def told(fold: int, done: Receipt, seen: Metrics) -> None:
+        title = _title(plan, fold, how["folds"])
+        shown.rounds(title, done.round, plan.federation.rounds, seen)
+
+    return cross_validate(*places, **how, progress=told, ended=write_verdict)
+
+
+def _part(plan: Plan, number: int) -> tuple[str, int]:
+    """What is trained in a round, and its number there: those of a plan with folds are numbered through."""
+    folds, rounds = plan.evaluation.folds, plan.federation.rounds
+    if folds is None:
+        return plan.federation.name, number
+    part, before = divmod(number - 1, rounds)
+    return _title(plan, part + 1, folds), before + 1
+
+
+def _title(plan: Plan, fold: int, folds: int) -> str:
+    what = f"fold {fold} of {folds}" if fold <= folds else "the model"
+    return f"{plan.federation.name}, {what}"

@@ -13,8 +13,10 @@ from clients.approvals import read_proposal
 from clients.checkpoints.making import read_file
 from clients.drafting.invitation import Invitation, load_invitation
 from clients.journal.remembered import Memory
+from clients.people.listed import Line, Withdrawals, load_list
 from clients.policy import load_site
 from federation.audit import evidence
+from federation.audit.bundle.statement import PAYLOAD_TYPE, Statement, statement_from_bytes
 from federation.audit.findings import Findings
 from federation.audit.measured.evidence import read_measured
 from federation.audit.measured.figures import Figures
@@ -38,6 +40,7 @@ from federation.sums.evidence import to_bytes as shown_bytes
 from federation.sums.record import Heading, Transcript, path_of
 from privacy.accounting import events, filters, units
 from privacy.canonical import canonical, parsed
+from privacy.dsse import sealed, signed_from_bytes
 from privacy.errors import (
     LedgerCorrupt,
     MalformedMessage,
@@ -296,6 +299,12 @@ def of_files(folder: Path) -> dict[str, Decoder]:
             "clients.drafting.invitation.load_invitation": made.of(
                 "invite.toml", load_invitation, [invitation], InputError
             ),
+            "clients.people.listed.load_list": made.of(
+                "ash.withdrawn", load_list, [WITHDRAWN.to_bytes()], RecordsUnavailable
+            ),
+            "clients.people.listed.Withdrawals.from_bytes": Decoder(
+                Withdrawals.from_bytes, [WITHDRAWN.to_bytes()], errors=ValueError
+            ),
             "clients.journal.remembered.Memory.read": made.of(
                 "ash.restores", _remembered, [b'{"00ff": 3, "ff00": 12}'], RecordsUnavailable
             ),
@@ -392,7 +401,15 @@ def _of_checkpoints(made: Files, journal: Path) -> dict[str, Decoder]:
         return made.of(parse.__name__, read, [sample.encode() for sample in samples], UnusableFile)
 
     room = "federation.ledger.proofs"
+    statement = Statement({"plan.toml": "00" * 32}, {"verdict": "pass"}, "now", "1")
     return {
+        "federation.audit.bundle.statement.statement_from_bytes": Decoder(
+            statement_from_bytes, [statement.to_bytes()]
+        ),
+        "privacy.dsse.signed_from_bytes": Decoder(
+            partial(signed_from_bytes, payload_type=PAYLOAD_TYPE),
+            [sealed(statement.to_bytes(), PAYLOAD_TYPE, ANNA)],
+        ),
         "clients.checkpoints.making.read_file": text(note_from_text, str(old)),
         "privacy.tlog.note.note_from_text": text(note_from_text, str(old)),
         "privacy.tlog.note.verifier_from_text": text(verifier_from_text, key),
@@ -400,6 +417,11 @@ def _of_checkpoints(made: Files, journal: Path) -> dict[str, Decoder]:
         f"{room}.inclusion_from_text": text(proofs.inclusion_from_text, str(one)),
         f"{room}.continued_from_text": text(proofs.continued_from_text, str(grown), str(old)),
     }
+
+
+WITHDRAWN = Withdrawals(
+    bytes(32), "mrn", 3, (Line(bytes([1]) * 32, "2026-11-29"), Line(bytes(32), "2026-11-30", True))
+)
 
 
 def _remembered(path: Path) -> dict[str, int]:

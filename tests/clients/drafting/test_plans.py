@@ -56,6 +56,33 @@ def test_the_file_cut_into_sites_passes_every_check_of_the_plan(drawn: tuple[Moc
         survey(found.plan, Path(folder) / "sites").require()
 
 
+@pytest.mark.parametrize(
+    ("target", "records", "model"),
+    [
+        ("sick", 50_000, "additive"),
+        ("sick", 60, "logistic"),
+        ("dose", 50_000, "additive"),
+        ("dose", 60, "linear"),
+    ],
+)
+def test_a_plan_has_curves_where_records_leave_room_for_them(
+    tmp_path: Path, target: str, records: int, model: str
+) -> None:
+    numbers = tuple(f"{number / 7:.2f}" for number in range(60))
+    table = MockTable(("age", "dose", "sick"), (numbers[::-1], numbers, ("y", "n", "y") * 20))
+    found = propose(read(table, tmp_path), target, "trial", ("age",), Wanted(1.0, records))
+    assert isinstance(found.plan.task, Classification | Regression) and found.plan.task.model == model
+    assert found.predicted.task(found.plan.task.features).model == model
+    (line,) = (one for one in found.text.splitlines() if one.startswith("model ="))
+    assert "additive" in line and '"mlp"' in line
+
+
+def test_there_are_no_curves_without_numbers(tmp_path: Path) -> None:
+    table = MockTable(("ward", "sick"), (("a", "b", "c") * 20, ("y", "n", "y") * 20))
+    found = propose(read(table, tmp_path), "sick", "trial", (), Wanted(8.0, 1_000_000))
+    assert isinstance(found.plan.task, Classification) and found.plan.task.model == "logistic"
+
+
 def test_made_up_records_of_a_plan_propose_that_plan_again(tmp_path: Path) -> None:
     """Up to what nobody can see in records: how far the ranges go beyond them."""
     plan = load(scenario_for("hospitals"))
@@ -162,7 +189,7 @@ def test_settings_follow_the_records_of_all_sites_and_epsilon(tmp_path: Path) ->
     many = propose(table, "sick", "trial", wanted=Wanted(epsilon=8.0, records=200_000)).plan
     assert few.privacy.clipping_norm is not None and many.privacy.clipping_norm is not None
     assert 2 * few.privacy.clipping_norm < many.privacy.clipping_norm
-    assert (few.training.sample_rate, many.training.sample_rate) == (0.4, 0.05)
+    assert (few.training.sample_rate, many.training.sample_rate) == (0.4, 0.1)
     assert (few.privacy.epsilon, many.privacy.epsilon) == (1.0, 8.0)
     assert many.privacy.delta is not None and many.privacy.delta * 200_000 < 0.5
     for plan in (few, many):

@@ -13,7 +13,9 @@ from clients.preflight.before import Seen, look
 from clients.preflight.leaves import bytes_a_round
 from federation.plan.plan import Plan, load
 from federation.report.numbers import upward
-from privacy.accounting.risk import advantage
+from privacy.accounting.risks.charged import risk_for
+from privacy.accounting.risks.epsilon import advantage
+from privacy.accounting.units import Patient
 from tests.clients.sites import FIVE, RUN, SMALL, Round, joined, make_plan, make_terms
 from tests.clients.test_check import everything, spend
 from tests.clients.test_join import ROWS, SITE, write_site
@@ -164,7 +166,11 @@ def test_what_leaves_says_bytes_address_and_risk(tmp_path: Path) -> None:
     assert "declared size 30" in told["at the start"]
     assert told["is opened"].startswith("the sum over 3 sites or more")
     assert told["risk"].startswith("epsilon 3.000 at delta 1e-05 for one record:")
-    assert f"hit rate at most {upward(advantage(3.0, 1e-5), 3)} above" in told["risk"]
+    risk = risk_for(plan.charges, "record", Patient(), 1e-5)
+    assert risk is not None
+    assert risk.advantage < advantage(3.0, 1e-5) / 2, "of this plan, and not of epsilon 3"
+    assert f"hit rate at most {upward(risk.advantage, 3)} above" in told["risk"]
+    assert "an attacker who accuses 1 wrongly finds at most" in told["risk"]
 
 
 @pytest.mark.parametrize(

@@ -80,20 +80,26 @@ def served(
     folder: Path, text: str, transport: type[InProcess] = InProcess, names: Sequence[str] = SITES
 ) -> Path:
     """The folder of a run as `federation serve` leaves it; FOLDER/NAME holds each site and its journal."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "plan.toml").write_text(text, "utf-8")
-    consortium, _ = create(folder / "consortium", "consortium", "The consortium", 1)
-    pinned = load_public(folder / "consortium" / "consortium.pub").key
-    files = [with_rules(folder, name, number, text, pinned) for number, name in enumerate(names)]
-    for path in files:
-        add_to_roster(folder / "roster.toml", load_public(path.parent / "keys" / f"{path.parent.name}.pub"))
-    name_coordinator(folder / "roster.toml")
-    sign_roster(folder / "roster.toml", load_private(consortium))
+    files = consortium(folder, text, names)
     with ExitStack() as stack:
         sites = {path.parent.name: stack.enter_context(closing(open_site(path))) for path in files}
         carrier = transport({name: site.receive for name, site in sites.items()})
         serve(folder / "plan.toml", folder / "roster.toml", folder / "run", carrier)
     return folder / "run"
+
+
+def consortium(folder: Path, text: str, names: Sequence[str] = SITES) -> list[Path]:
+    """`folder` with plan, signed roster and a folder for each site; the site files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "plan.toml").write_text(text, "utf-8")
+    key, _ = create(folder / "consortium", "consortium", "The consortium", 1)
+    pinned = load_public(folder / "consortium" / "consortium.pub").key
+    files = [with_rules(folder, name, number, text, pinned) for number, name in enumerate(names)]
+    for path in files:
+        add_to_roster(folder / "roster.toml", load_public(path.parent / "keys" / f"{path.parent.name}.pub"))
+    name_coordinator(folder / "roster.toml")
+    sign_roster(folder / "roster.toml", load_private(key))
+    return files
 
 
 def lossy() -> Callable[[InProcess, Iterable[Outgoing]], None]:

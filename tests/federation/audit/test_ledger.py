@@ -13,7 +13,7 @@ from privacy.accounting.filters import Budget
 from privacy.accounting.units import Limit
 from privacy.ledger.approvals import approve
 from privacy.ledger.chain import append, rotation
-from tests.privacy.ledger.ledgers import ANNA, BERT, FILTER, LIMIT, NEXT, Book, budget_body, reserved
+from tests.privacy.ledger.ledgers import ANNA, BERT, FILTER, LIMIT, NEXT, Book, budget_body, genesis, reserved
 from tests.privacy.ledger.ledgers import KEY as OWN
 
 
@@ -50,6 +50,22 @@ def test_a_raise_needs_two_approvers_and_is_noted_when_it_has_them(signers: tupl
         return
     book.entries.append(append(book.entries[-1], "budget", body, OWN))
     assert found_in(book) == [("budget-raise-unapproved", "north")]
+
+
+@pytest.mark.parametrize("said_by", ["an earlier release", "the first entry"])
+def test_a_release_that_no_longer_says_who_withdrew_is_found(said_by: str) -> None:
+    """Of a ledger of an earlier version nobody asks; once it was said, it has to be."""
+    said, body = {"withdrawn": "ee" * 32}, {"run": "run", "commitment": "ab" * 32}
+    book = Book(genesis(withdrawals=True) if said_by == "the first entry" else None)
+    book.budget()
+    book.reserve()
+    for number in (1, 2):
+        book.begin(number)
+        book.add("release", round=number, **body, **said)
+    assert found_in(book) == []
+    book.begin(3)
+    book.entries.append(append(book.entries[-1], "release", {**body, "round": 3}, OWN))
+    assert found_in(book) == [("ledger-history", "north")]
 
 
 def test_a_rotated_key_is_noted() -> None:

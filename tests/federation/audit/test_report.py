@@ -79,7 +79,8 @@ def _privacy_of(report: dict[str, Any]) -> list[tuple[str, ...]]:
     def walk(value: object, place: tuple[Any, ...]) -> None:
         if isinstance(value, dict):
             for key, item in value.items():
-                walk(item, (*place, key))
+                if key != "risk":  # tests/federation/audit/figures/test_risks.py has those
+                    walk(item, (*place, key))
         elif isinstance(value, list):
             for index, item in enumerate(value):
                 walk(item, (*place, index))

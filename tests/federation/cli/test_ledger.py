@@ -529,7 +529,7 @@ def test_what_a_run_closed_by_hand_had_kept_is_forgotten_and_its_evaluation_is_c
     with closing(open_journal(load_site(site))) as journal:
         journal.reserve(evaluation, PLAN.digest, PLAN.kind.charge.with_count(1), 1, ())
         journal.begin(evaluation, 1, "question")
-        journal.release(evaluation, 1, b"some figures")
+        journal.release(evaluation, 1, b"some figures", bytes.hex)
     assert count_kept(folder) == 2
     for _ in range(2):  # again is nothing new
         assert command("ledger", "close", site, RUN.hex()).code == 0

@@ -88,3 +88,23 @@ def test_a_terminal_has_a_bar_for_the_rounds_and_for_what_else_goes_on(
     assert "auc 0.750" in text
     last = text[text.rindex("trees") :]
     assert "comparison" in last
+
+
+def test_bars_of_folds_stand_in_their_order_and_what_went_on_in_between_is_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    screen = io.StringIO()
+    terminal = Console(file=screen, force_terminal=True, width=100, color_system=None)
+    monkeypatch.setattr("rich.console.Console", lambda **_: terminal)
+    with show_progress() as shown:
+        for fold in (1, 2, 3):
+            shown.stage(f"fold {fold} of 3: reading the data")
+            shown.rounds(f"trees, fold {fold} of 3", 4, 4, {})
+            shown.stage(f"fold {fold} of 3: comparison", 4, 4)
+    last = screen.getvalue()
+    last = last[last.rindex("trees, fold 1 of 3") :]
+    order = [last.index(f"trees, fold {fold} of 3") for fold in (1, 2, 3)]
+    assert order == sorted(order)
+    assert order[-1] < last.index("fold 3 of 3: comparison")
+    assert "1 of 3: comparison" not in last
+    assert "2 of 3: comparison" not in last

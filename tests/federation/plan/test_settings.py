@@ -53,9 +53,25 @@ def test_fewer_records_and_a_smaller_epsilon_get_a_smaller_clip_within_bounds() 
         assert all(0.48 <= clip <= 1.52 for clip in clips)
 
 
-def test_a_round_draws_about_as_many_records_whatever_there_are() -> None:
+def test_a_round_draws_about_as_many_records_and_at_least_a_tenth() -> None:
     rates = {records: settings(records).sample_rate for records in (100, 5000, 20_000, 1_000_000)}
-    assert rates == {100: 0.4, 5000: 0.4, 20_000: 0.1, 1_000_000: 0.05}
+    assert rates == {100: 0.4, 5000: 0.4, 20_000: 0.1, 1_000_000: 0.1}
+
+
+def test_steps_are_smaller_where_an_input_is_long_and_never_larger() -> None:
+    """What noise does to a score adds up over all inputs."""
+    few = dict(list(COLUMNS.items())[:4])
+    assert settings(100_000, features=few).learning_rate == 0.02  # type: ignore[arg-type]
+    assert settings(100_000).learning_rate == pytest.approx(
+        0.32 / typical_length(task_of(COLUMNS)) ** 2, rel=0.05
+    )  # type: ignore[arg-type]
+
+
+def test_there_is_room_for_curves_where_records_and_epsilon_leave_little_noise() -> None:
+    room = [
+        settings(records, epsilon).has_room for records, epsilon in ((50_000, 1.0), (5000, 8.0), (700, 1.0))
+    ]
+    assert room == [True, True, False]
 
 
 def test_a_plan_by_the_rule_is_told_nothing() -> None:

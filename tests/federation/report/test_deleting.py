@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from shutil import copytree
+from shutil import copytree, ignore_patterns
 
 import pytest
 
@@ -148,6 +148,17 @@ def test_what_is_none_of_ours_stays_and_a_link_is_deleted_as_a_link(run: Path, t
     assert outside.read_text() == "precious" and (run / "notes.txt").exists()
     assert not (run / "rounds").exists() and not (run / "report.json.new").exists()
     assert not (run / "checkpoint").exists() and not (run / "checkpoint.new").is_symlink()
+
+
+def test_what_the_folders_of_folds_hold_goes_with_the_rest(run: Path) -> None:
+    copytree(run, run / "fold-1", ignore=ignore_patterns("journals"))
+    found = examine(run, with_model=True)
+    gone = {path.relative_to(run).as_posix() for path in found.files}
+    assert {f"fold-1/{name}" for name in ("params.safetensors", "report.html", "receipts.jsonl")} <= gone
+    assert any(name.startswith("fold-1/rounds/") for name in gone)
+    assert "fold-1/plan.toml" in found.stays and not found.strange
+    forget(found)
+    assert not any((run / name).exists() for name in gone)
 
 
 def test_a_folder_that_holds_no_run_is_left_alone(tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def test_a_missing_field_is_named() -> None:
 
 
 def test_fields_of_a_later_version_are_passed_over() -> None:
-    later = edited(("privacy", "risk"), {"advantage": 0.1}) | {"together": 1}
+    later = edited(("privacy", "harm"), {"advantage": 0.1}) | {"together": 1}
     assert Report.from_json(later) == Report.from_json(a_report())
 
 

@@ -184,3 +184,29 @@ def test_of_many_vectors_the_first_that_is_refused_is_named(value: float, row: i
     with pytest.raises(EncodingOverflow) as caught:
         Codec(1.0, 10, 0, 1).encode_rows(rows)
     assert caught.value.row == row
+
+
+@pytest.mark.parametrize("scale", [1.0, 3.0, 3.33], ids=["inside", "near the limit", "brought back to it"])
+@pytest.mark.parametrize("limit", [1000, 2**51], ids=["small", "too large for sums of floats"])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=["64", "32", "b16"])
+@pytest.mark.parametrize("shape", [(1, 1), (700, 7), (1, 2**14 + 1), (5, 8000), (0, 4), (9, 2**15)])
+def test_a_sum_is_that_of_the_rows(
+    shape: tuple[int, int], dtype: torch.dtype, limit: int, scale: float
+) -> None:
+    codec = Codec(0.3, limit, 0, 800)
+    rows = (torch.linspace(-90, 90, shape[0] * shape[1], dtype=torch.float64).reshape(shape) * scale).to(
+        dtype
+    )
+    words = Stream(bytes(32)).words(rows.numel()).reshape(shape)
+    for coins in (None, words):
+        assert np.array_equal(codec.encode_sum(rows, coins), codec.encode_rows(rows, coins).sum(axis=0))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 10.6, -10.6])
+@pytest.mark.parametrize("row", [0, 2, 4])
+def test_of_a_sum_the_first_vector_that_is_refused_is_named(value: float, row: int) -> None:
+    rows = torch.zeros(5, 9000)
+    rows[row:, 4321] = value
+    with pytest.raises(EncodingOverflow) as caught:
+        Codec(1.0, 10, 0, 5).encode_sum(rows)
+    assert caught.value.row == row

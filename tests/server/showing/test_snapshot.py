@@ -33,6 +33,20 @@ def receipt(number: int, *survivors: str, **more: Any) -> dict[str, Any]:
     return {**told, "attempts": 1, **counts, **more}
 
 
+def test_rounds_of_a_plan_with_folds_are_numbered_through_all_of_them(tmp_path: Path) -> None:
+    text = text_of(noise="distributed", holdout=0.0).replace(
+        "[evaluation]", "[evaluation]\nepsilon = 1.0\nfolds = 2"
+    )
+    for folder, run, rounds in (("", "00", 1), ("fold-1", "01", 3), ("fold-2", "02", 3)):
+        lines = [receipt(number, "ash", run="ab" * 15 + run) for number in range(1, rounds + 1)]
+        a_run(tmp_path / folder, *lines)
+        (tmp_path / folder / "plan.toml").write_text(text)
+    (run,) = Glance(tmp_path)()["runs"]
+    assert (run["rounds_done"], run["rounds"]) == (7, 9)
+    assert [line["round"] for line in run["history"]] == list(range(1, 8))
+    assert run["totals"]["ash"]["answered"] == 7
+
+
 def test_rounds_who_answered_and_who_did_not_and_why(tmp_path: Path) -> None:
     void = {"attempt": 2, "reasons": {"cedar": "budget"}}
     a_run(

@@ -14,8 +14,9 @@ from federation.model.losses import Huber, Poisson, Single, Squared
 from federation.model.task import Dataset, Task, cross_entropy
 from simulations.cohort import batches
 from simulations.cohort.batches import Stack, drawn
-from simulations.cohort.dense import Dense, layers_of
+from simulations.cohort.dense import Dense
 from simulations.cohort.general import General
+from simulations.cohort.layers import layers_of
 from simulations.cohort.nets import Batch, Net, batch_of
 from tests.simulations.cohort.cohorts import FEATURES, Skipping, deep, logistic, mlp
 

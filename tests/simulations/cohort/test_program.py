@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from clients.training.isolation import Tally
 from federation.errors import InputError
 from federation.model.task import Dataset
 from privacy.mechanism.noise import Stream
+from simulations.cohort.batches import Drawn, Stack
 from simulations.cohort.program import CohortProgram, device_of
 from tests.clients.sites import make_plan
 from tests.simulations.cohort.cohorts import (
@@ -161,19 +163,20 @@ def test_what_no_tensor_program_does_the_same_is_the_sites_own_code_s(model: Cal
     assert torch.equal(found, expected)
 
 
-def test_one_large_site_does_not_widen_the_batches_of_all() -> None:
+def test_one_large_site_does_not_widen_the_batches_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = {f"small{number:02}": 9 for number in range(40)} | {"zzz": 5000}
     cohort = cohort_of(mlp, sizes, sample_rate=0.5, local_steps=2)
     widest: list[int] = []
     net = cohort.program.way(cohort.terms, torch.float32).net
     assert net is not None
-    before = net.descend
+    assert net.plain is not None
+    before = net.plain.step
 
-    def watched(batch: object, training: object) -> bool:
-        widest.append(batch.labels.numel())  # type: ignore[attr-defined]
-        return before(batch, training)  # type: ignore[arg-type]
+    def watched(stack: Stack, drawn: Drawn, *rest: Any) -> None:
+        widest.append(len(drawn.padded))
+        before(stack, drawn, *rest)
 
-    net.descend = watched  # type: ignore[method-assign, assignment]
+    monkeypatch.setattr(net.plain, "step", watched)
     found, expected = cohort.together(updates), cohort.one_by_one(lambda work: work.update())
     assert float((found - expected).abs().max()) < 1e-5
     assert max(widest) < 2 * (2500 + 40 * 9)

@@ -20,7 +20,7 @@ from federation.errors import InputError, PlanError
 from federation.kinds.folds import evaluations, trainings
 from federation.ledger.export import load_entries
 from federation.model.task import Dataset
-from federation.plan.plan import Plan, parse, require_no_folds
+from federation.plan.plan import Plan, parse
 from privacy.accounting.costs import cost
 from privacy.accounting.events import GaussianEvent
 from privacy.accounting.units import Patient, charge_from_json
@@ -242,8 +242,6 @@ def test_a_charge_with_folds_is_read_as_it_was_written_and_no_other() -> None:
 def test_a_plan_with_folds_is_refused_where_it_cannot_be_played_or_pays_for_nothing(
     sites: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(PlanError, match="in a simulation only"):
-        require_no_folds(plan_of())
     with pytest.raises(InputError, match="message by message"):
         simulate(plan_of(), sites, tmp_path / "run")
     text = PLAN.format(unit="record", patient="")

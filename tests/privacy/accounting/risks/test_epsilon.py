@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privacy.accounting.risk import advantage
+from privacy.accounting.risks.epsilon import advantage
 
 
 @given(st.floats(0, 50), st.floats(0, 0.5))
