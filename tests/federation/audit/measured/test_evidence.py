@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from federation.audit.bundle.opening import unpacked
 from federation.audit.examine import audit
 from federation.audit.measured.record import Measurement
 from federation.audit.page import audit_lines, render
 from federation.errors import UnusableFile
+from federation.papers.bundled import pack_run
 from federation.plan.plan import parse
 from tests.federation.audit.audited import TEXT, ids, ids_at, key_of
 from tests.federation.audit.measured.made import figures_of
@@ -60,6 +62,16 @@ def test_one_that_is_no_evidence_is_a_finding(protocol: Path, tmp_path: Path, fa
     found = audit(protocol, [], [path])
     wanted = "mechanism-falsified" if fault == "huge" else "measurement-invalid"
     assert wanted in ids(found) and found.verdict == "fail"
+
+
+def test_a_bundle_holds_what_was_handed_in(protocol: Path, tmp_path: Path) -> None:
+    path = written(tmp_path, UNSIGNED.signed(key_of(protocol, "birch")))
+    found, out = audit(protocol, [], [path]), tmp_path / "run.zip"
+    pack_run(protocol, [], found, out, Ed25519PrivateKey.generate(), [path])
+    with unpacked(out) as opened:
+        assert [one.read_bytes() for one in opened.measured] == [path.read_bytes()]
+        again = audit(opened.folder, opened.ledgers, opened.measured)
+    assert again.to_json()["measured"] == found.to_json()["measured"]
 
 
 def test_a_file_that_is_not_there_ends_the_audit_before_it_begins(protocol: Path, tmp_path: Path) -> None:
