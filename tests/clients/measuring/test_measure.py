@@ -1,4 +1,4 @@
-"""DP-65: an installation is seen as it is: a right one passes, and bugs are found by a look of their own."""
+"""DP-66: an installation is seen as it is: a right one passes, and bugs are found by a look of their own."""
 
 from __future__ import annotations
 

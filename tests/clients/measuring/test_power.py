@@ -1,4 +1,4 @@
-"""DP-65: how often planted bugs are found, and how often a right installation is wronged, in figures.
+"""DP-66: how often planted bugs are found, and how often a right installation is wronged, in figures.
 
 In `make test` one small measurement of most; with FEDERATION_SCALE=100, two hundred of right installations and
 fifty with each bug, of the size that people make.

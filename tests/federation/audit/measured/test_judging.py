@@ -1,4 +1,4 @@
-"""DP-65: the verdict follows from plan and figures alone; each figure beyond its limits is found, and by name."""
+"""DP-66: the verdict follows from plan and figures alone; each figure beyond its limits is found, and by name."""
 
 from __future__ import annotations
 

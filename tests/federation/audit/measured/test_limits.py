@@ -1,4 +1,4 @@
-"""DP-65: limits hold the truth as often as they say, at numbers small and large, and are no wider than need be."""
+"""DP-66: limits hold the truth as often as they say, at numbers small and large, and are no wider than need be."""
 
 from __future__ import annotations
 

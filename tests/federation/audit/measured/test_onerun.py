@@ -1,4 +1,4 @@
-"""DP-66: lower bounds from one run: as the two theorems say, and above the truth by the stated chance alone."""
+"""DP-67: lower bounds from one run: as the two theorems say, and above the truth by the stated chance alone."""
 
 from __future__ import annotations
 
