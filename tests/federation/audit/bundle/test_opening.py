@@ -260,11 +260,13 @@ def test_a_small_file_cannot_fill_a_disk(
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in content.items():
             archive.writestr(name, data)
-    data = bytearray(bundle.read_bytes())
-    place = data.index(b"PK\x01\x02")  # the first heading of the directory: its file is as large as can be
-    data[place + 20 : place + 28] = struct.pack("<II", 2**31, 2**31)
+    made_larger = bytearray(bundle.read_bytes())
+    place = made_larger.index(
+        b"PK\x01\x02"
+    )  # the first heading of the directory: its file is as large as can be
+    made_larger[place + 20 : place + 28] = struct.pack("<II", 2**31, 2**31)
     larger = tmp_path / "larger.zip"
-    larger.write_bytes(data)
+    larger.write_bytes(made_larger)
     for made in (packed, larger):
         with pytest.raises(AuditFailure), unpacked(made):
             pass
