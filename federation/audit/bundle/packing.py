@@ -95,6 +95,8 @@ def _of_run(folder: Path, within: str = "") -> Iterator[tuple[str, Path]]:
         if _is_own(folder / name):
             yield within + name, folder / name
     for name in _FOLDERS:
+        if (folder / name).is_symlink():  # what lies behind it is no part of the run
+            continue
         for path in sorted((folder / name).glob("*")):
             if _is_own(path) and is_safe(path.name):
                 yield f"{within}{name}/{path.name}", path
@@ -110,7 +112,11 @@ def _is_own(path: Path) -> bool:
 
 def _ledgers(run: Path, handed: Sequence[Path]) -> Iterator[tuple[str, str]]:
     """Each ledger as an export, those handed in last, as an audit reads them."""
-    paths = [*sorted((run / "journals").glob("*.sqlite")), *handed]
+    own = sorted((run / "journals").glob("*.sqlite"))
+    if any((run / "journals").is_symlink() or not _is_own(path) for path in own):
+        hint = "hand the ledger in instead: --ledger FILE"
+        raise InputError("a ledger in journals/ is a link, which could lead to one of another run", hint=hint)
+    paths = [*own, *handed]
     for number, path in enumerate(paths):
         yield f"ledgers/{number:04d}.jsonl", export_lines(load_entries(path))
 

@@ -18,7 +18,7 @@ from federation.audit.bundle.opening import require_same, unpacked
 from federation.audit.bundle.packing import Packed, _member, pack
 from federation.audit.bundle.statement import ENVELOPE, PAYLOAD_TYPE, Statement, is_safe, statement_from_bytes
 from federation.audit.examine import audit
-from federation.errors import AuditFailure, FederationError
+from federation.errors import AuditFailure, FederationError, InputError
 from federation.ledger.export import export_lines, load_entries
 from federation.papers.bundled import pack_run
 from privacy.dsse import sealed, signed_from_bytes
@@ -86,11 +86,27 @@ def test_no_secret_and_nothing_else_of_the_folder_is_packed(run: Path, tmp_path:
     full = copytree(run, tmp_path / "run")
     (full / "notes.txt").write_text("call the ward")
     (full / "rounds" / "link.transcript").symlink_to("/etc/passwd")
+    (tmp_path / "elsewhere" / "rounds").mkdir(parents=True)
+    (tmp_path / "elsewhere" / "rounds" / "linked").write_text("a key")
+    (full / "rosters").symlink_to(tmp_path / "elsewhere" / "rounds")
+    (full / "fold-1").symlink_to(tmp_path / "elsewhere")
     out = tmp_path / "run.zip"
     pack_run(full, [], audit(full), out, KEY)
     with zipfile.ZipFile(out) as archive:
         names = archive.namelist()
     assert not any("key" in name or name.endswith((".sqlite", ".txt")) or "link" in name for name in names)
+
+
+@pytest.mark.parametrize("what", ["journals", "ledger"])
+def test_a_ledger_that_is_linked_into_a_run_is_not_packed(run: Path, tmp_path: Path, what: str) -> None:
+    """Whoever made the run folder could have the auditor hand out a ledger of the auditor's own."""
+    full = copytree(run, tmp_path / "run")
+    linked = full / "journals" if what == "journals" else sorted((full / "journals").glob("*.sqlite"))[0]
+    linked.rename(tmp_path / linked.name)
+    linked.symlink_to(tmp_path / linked.name)
+    with pytest.raises(InputError, match="is a link"):
+        pack_run(full, [], audit(full), tmp_path / "run.zip", KEY)
+    assert not list(tmp_path.glob("run.zip*"))
 
 
 def test_no_byte_can_be_another(bundle: Path, tmp_path: Path) -> None:
