@@ -7,6 +7,7 @@ from typing import Final
 
 from federation.report.numbers import upward
 from federation.words import many
+from privacy.accounting.risks.figures import FALSE_ALARMS
 from simulations.attacking.attack import RELEASED, RETRAINED, Attacked, Target
 from simulations.attacking.models import USUAL
 from simulations.attacking.verdict import FALSE_ALARM
@@ -16,7 +17,7 @@ CAVEAT: Final = (
     "A pass is not evidence of epsilon: an attack that fails shows only that this attack failed. Another one may "
     "find more, up to what is proven."
 )
-EXACT: Final = "These are exact figures of the records, covered by no epsilon: of private records, show them to nobody else."
+EXACT: Final = "These are exact figures of the records, covered by no epsilon. If the records are private, so are the figures."
 INTERVALS: Final = (
     "The intervals (95 %) take each guess to be independent, which the guesses on one model are not: they are for "
     "reading, and the verdict does not rest on them."
@@ -72,16 +73,17 @@ def notes(of: Attacked) -> Iterator[str]:
     """What else is to be said, in order."""
     for name, target in of.targets.items():
         yield held(target, name)
-    yield (
-        f"EXCEEDED is a false alarm in {100 * FALSE_ALARM:g} % of attacks at most, by the theorem for guesses from one "
-        "run; how often it is said of a run that is wrong, nobody knows beforehand"
-    )
+    if any(target.counts for target in of.targets.values()):
+        yield (
+            f"EXCEEDED is a false alarm in {100 * FALSE_ALARM:g} % of attacks at most, by the theorem for guesses from "
+            "one run; how often it is said of a run that is wrong, nobody knows beforehand"
+        )
     one = of.targets[RELEASED].found["loss"]
     seen = 1 / one.others
-    if seen > 0.001:
+    if seen > min(FALSE_ALARMS):
         yield (
-            f"{many(one.others, of.people.unit)} were left out of the run, so rates of false alarms below "
-            f"{100 * seen:.2g} % of it are not seen: there the figure is what is found before the first of them"
+            f"{many(one.others, of.people.unit)} were left out of the run, so no rate of false alarms below "
+            f"{100 * seen:.2g} % is seen: what stands there is found before the first of them is accused"
         )
     if of.models < USUAL:
         yield f"{of.models} models of the attacker's own: more of them (--models) make LiRA stronger"

@@ -44,7 +44,8 @@ def attack(
         shown.stage("opening the run")
 
         def told(done: int, total: int) -> None:
-            shown.trials("models", done, total, "then the attacks" if done < total else "attacking")
+            if done < 2 or done % max(1, total // 10) == 0 or done == total:
+                shown.trials("models", done, total, "then the attacks" if done < total else "attacking")
 
         found = attacked(run, data, models, shown.stage, told)
         if out is not None:
