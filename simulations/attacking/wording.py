@@ -17,7 +17,9 @@ CAVEAT: Final = (
     "A pass is not evidence of epsilon: an attack that fails shows only that this attack failed. Another one may "
     "find more, up to what is proven."
 )
-EXACT: Final = "These are exact figures of the records, covered by no epsilon. If the records are private, so are the figures."
+EXACT: Final = (
+    "Exact figures of records, covered by no epsilon: if the records are private, so are the figures."
+)
 INTERVALS: Final = (
     "The intervals (95 %) take each guess to be independent, which the guesses on one model are not: they are for "
     "reading, and the verdict does not rest on them."
@@ -75,8 +77,8 @@ def notes(of: Attacked) -> Iterator[str]:
         yield held(target, name)
     if any(target.counts for target in of.targets.values()):
         yield (
-            f"EXCEEDED is a false alarm in {100 * FALSE_ALARM:g} % of attacks at most, by the theorem for guesses from "
-            "one run; how often it is said of a run that is wrong, nobody knows beforehand"
+            f"EXCEEDED is a false alarm in {100 * FALSE_ALARM:g} % of attacks at most, by the theorem for guesses "
+            "from one run; how often it is said of a run that is wrong, nobody knows beforehand"
         )
     one = of.targets[RELEASED].found["loss"]
     seen = 1 / one.others
