@@ -97,15 +97,17 @@ def attack(
     models: int | None = None,
     stage: Callable[[str], None] = lambda _: None,
     told: Told = lambda _done, _all: None,
+    secret: Stream | None = None,
 ) -> Attacked:
     """Attack a simulated run, whose sites are in the folder `data`, with so many models of one's own.
 
-    InputError for a run that is not simulated, or has nobody who was left out; OtherRun for other data.
+    `secret` tosses the coins. InputError for a run that is not simulated, or has nobody who was left out; OtherRun
+    for other data.
     """
     finished = _opened(run)
     stage("reading the data")
     world = _world(finished, data)
-    people, secret = people_of(world), Stream(os.urandom(32))
+    people, secret = people_of(world), secret or Stream(os.urandom(32))
     own = trained(world, people, models, secret, told)
     stage("attacking")
     proven = proven_of(world.plan, people)
