@@ -92,7 +92,7 @@ def render(report: Report, verdict: str = "", *, curves: bool = True, section: S
         in_the_large=judged.in_the_large(report.evaluation),
         clipping=judged.clipping(report.evaluation, report.privacy),
         groups=fairness.group_rows(report.evaluation),
-        few=fairness.FEW,
+        few=fairness.FEW if fairness.is_any_hidden(report.evaluation) else "",
         gaps=fairness.gap_rows(report.evaluation),
         no_verdict=gaps.NO_VERDICT,
         worse=fairness.worse(report.evaluation),

@@ -24,7 +24,7 @@ from simulations.outcomes.judging import Judge, judge_of
 from simulations.world import World
 
 LEVEL: Final = 0.95
-DRAWS: Final = 200
+DRAWS: Final = 100
 _MOST_RECORDS: Final = 2_000_000  # judged in all draws of a site: of large sites fewer draws say as much
 _FEWEST: Final = 50
 _KNOWN: Final = 0.9  # of the draws, that have the figure

@@ -21,7 +21,7 @@ def fairness_lines(report: Report) -> list[Any]:
         table = titled("By group, held-out records", "", *(printable(title) for title, _ in groups))
         for place, name in enumerate(names):
             table.add_row(name, *(cells[place] for _, cells in groups))
-        found += [table, words.FEW]
+        found += [table, *([words.FEW] if words.is_any_hidden(told) else [])]
     if rows := words.gap_rows(told):
         table = titled("Gaps between groups", "", "difference, with a 95 % interval")
         for title, cell in [(title, cell) for title, cells in rows for cell in cells][:_MOST]:

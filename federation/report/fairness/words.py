@@ -51,6 +51,11 @@ def _cells(one: GroupFigures, names: list[str]) -> list[str]:
     return [count(one.n), count(one.positives), *(ranged(one.metrics.get(name)) for name in names)]
 
 
+def is_any_hidden(told: Evaluation) -> bool:
+    """Whether a group of exact figures is not told."""
+    return any(one.n is None for parts in told.groups.values() for one in parts.values())
+
+
 def gap_rows(told: Evaluation) -> list[tuple[str, list[str]]]:
     """Who is compared, with each gap in words: of exact figures, or of those that were published."""
     rows: dict[str, list[str]] = {}
