@@ -28,6 +28,7 @@ from clients.people.leaving_out import People, seconds_at_most
 from clients.policy import Policy, consent
 from clients.rehearsing.understudy import Understudy
 from clients.release import excess_of, release
+from clients.timing import minute
 from clients.training.screen import said_of, screened, try_out
 from clients.training.work import Trainer, worst_case_seconds
 from clients.trust import Trust, genuine_heads, require_own_ledgers
@@ -60,6 +61,7 @@ from privacy.mechanism.encoding import EncodingOverflow, RingVector
 from privacy.roster import Roster, SignedRoster
 from privacy.secagg.client import Entropy
 from privacy.secagg.kem import require_kem
+from privacy.secagg.ring import packed_size
 from privacy.signing import public_identity
 from privacy.suite import SUITE
 from privacy.wire import digest
@@ -255,7 +257,8 @@ class Site:
         joined.trainer = trainer
         try:
             given = terms, self.member.site, params, trainer, self.journal
-            found = release(*given, limits=limits, heads=shown, excess=excess, withdrawn=left_out)
+            at = minute(self.clock())
+            found = release(*given, limits=limits, heads=shown, excess=excess, withdrawn=left_out, at=at)
             self._tell(trainer)
             return found
         except EncodingOverflow:
@@ -404,7 +407,8 @@ class Site:
                 excess, participant.excess = participant.excess, b""  # from here on the journal keeps it
                 vector = self.release(terms, params, broadcast.heads, excess)  # charges, trains, fixes
                 once = terms.parameters.is_ring
-                self.journal.mask(*terms.account, terms.attempt, suite=SUITE, once=once)
+                size = packed_size(terms.length, terms.codec.ring_bits)
+                self.journal.mask(*terms.account, terms.attempt, suite=SUITE, once=once, size=size)
                 masked = machine.mask(vector, terms.context(broadcast.params))
                 note_sent(participant)
                 return Kind.MASKED, masked

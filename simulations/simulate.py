@@ -19,11 +19,11 @@ from clients.data.folders import SiteFiles, find_sites, mixed_hold_outs
 from clients.data.load import read_file
 from clients.data.notes import Note
 from federation.config.toml import read, with_value
-from federation.errors import InputError
+from federation.errors import InputError, OtherRun
 from federation.metering import Meter
 from federation.plan.plan import Plan, parse
 from federation.plan.tabular import TabularTask
-from federation.report.files import PAGE, write_page, write_report
+from federation.report.files import PAGE, REPORT, write_page, write_report
 from federation.report.receipt import Receipt
 from federation.report.report import Made, Metrics, Report, Tried
 from federation.report.tabled import with_tables
@@ -38,7 +38,7 @@ from simulations.fairness.energy import with_energy
 from simulations.fairness.paired import beside_alone, said_at_sites
 from simulations.faults.kept import keep_faults, require_same, suffered
 from simulations.faults.rules import Faults, load_faults
-from simulations.inputs import keep_inputs
+from simulations.inputs import keep_ended, keep_inputs, require_ended
 from simulations.messages import play_messages
 from simulations.optional import DIVERGED, Optional
 from simulations.summary import model_of, pooled_metrics, summarize, with_baseline
@@ -100,7 +100,7 @@ def simulate(
     `sites` may also be a `Population` of virtual sites, for the vectorized engine: their data are made when a round
     needs them, and the report tells how many there are, and nothing of each.
 
-    Resumes the run in `out`, on the same data only; if it is already complete, says so and returns its report.
+    Resumes the run in `out`, on the same data only; if it is complete on them, says so and returns its report.
     `device` is where the vectorized engine trains: "cpu", "cuda", or "auto" for a CUDA device if there is one.
     The other engines train on processors, and refuse "cuda".
     `all_metrics`: figures after every round; by default after the first twenty, then ever fewer, and the last.
@@ -134,17 +134,17 @@ def simulate(
     out = Path(out)
     torch.set_num_threads(1)  # a site's batches are too small for a second thread to pay
     draw = partial(_drawn, out=out, stage=stage) if study is None else _as_it_is
-    if (done := _finished(out, plan, text, engine, notice, faults)) is not None:
-        return draw(done)
+    over = partial(_finished, out, plan, text, engine, faults, parted)
+    if (done := over()) is not None and study is not None:  # whoever studies these data has compared them
+        return done
     if parted is not None and plan.task_is_tally:
         raise InputError("nothing is trained by this plan, so there are no folds", hint="simulate it once")
     stage("reading the data", 0, 0)
     world, files = _world(plan, sites, out / _KEYS, engine, warn, parted, study, faults)
     folder = RunFolder.open(out, plan, text)
     with folder.alone(), ExitStack() as stack:
-        if (
-            done := _finished(out, plan, text, engine, notice, faults)
-        ) is not None:  # by another process meanwhile
+        if (done := over()) is not None:  # also by another process meanwhile
+            notice(_said(out, done, require_ended(world, done, out / REPORT)))
             return draw(done)
         keep_inputs(world, engine, out / "checkpoint")
         keep_faults(faults, out / "checkpoint")
@@ -160,6 +160,7 @@ def simulate(
         if compares:
             report = _compared(report, world, out, stage, adds, paid.state.model)
         if report.evaluation.why(f"baselines.{BARE}") in ("", DIVERGED):
+            keep_ended(out / "checkpoint", out / REPORT)
             folder.close()  # else the same command makes the comparison, of the same data
         return draw(report)
 
@@ -305,25 +306,28 @@ def _run(
 
 
 def _finished(
-    out: Path,
-    plan: Plan,
-    text: str,
-    engine: Engine,
-    notice: Callable[[str], None],
-    faults: Faults | None,
+    out: Path, plan: Plan, text: str, engine: Engine, faults: Faults | None, parted: Parted | None
 ) -> Report | None:
-    """The report that `out` already holds, which is said; None if anything is left to do. Makes no folder."""
+    """The report that `out` already holds; None if anything is left to do. Makes no folder.
+
+    OtherRun if the plan, or how it is played, is another; nobody has read data yet.
+    """
     if not RunFolder(out, plan).is_finished:
         return None
     done = RunFolder.open(out, plan, text).finished(engine, simulated=True)
     if done is not None:
         require_same(out, faults, None if done.faults is None else done.faults.rules)
-    if done is not None:
-        notice(
-            f"nothing was run: {out} holds this run already, finished by engine {done.engine} with seed "
-            f"{done.seed}; its fingerprints of the data are deleted, so the data were not compared"
-        )
+        if done.fold != (None if parted is None else parted.fold):
+            raise OtherRun(f"{out} holds a fold of a cross-validation", hint="name another folder")
     return done
+
+
+def _said(out: Path, done: Report, is_compared: bool) -> str:
+    said = f"nothing was run: {out} holds this run already, finished by engine {done.engine} with seed {done.seed}"
+    if is_compared:
+        return f"{said}, on these data"
+    least = "only names of sites and their numbers of records were compared"
+    return f"{said}; this machine knows no fingerprints of its data, so {least}"
 
 
 def _world(

@@ -73,7 +73,7 @@ def _content(facts: Facts) -> Iterator[_Field]:
         [
             (
                 "KnownRisksAndLimitations",
-                " ".join([*_simulated(report), *wording.assumptions(report), _TESTED]),
+                " ".join([*_simulated(report), *wording.assumptions(report), *facts.risks[:2], _TESTED]),
             ),
             ("KnownBiasesOrEthicalConsiderations", _fairness(facts)),
             ("ClinicalRiskLevel", BLANK),

@@ -17,7 +17,8 @@ from federation.plan.tabular import TabularTask
 from federation.report import evaluated, wording
 from federation.report.files import read_report
 from federation.report.numbers import tiny, upward
-from federation.report.report import Report, metrics_of, whole
+from federation.report.report import Report, metrics_of, whole, whole_risk
+from federation.report.risks.words import NO_PROMISE, sentences
 from federation.words import many
 
 BLANK = "TO BE FILLED IN"
@@ -62,6 +63,16 @@ class Facts:
             return "No privacy is claimed: the plan adds no noise."
         unit = wording.UNITS[self.report.privacy.unit]
         return f"Epsilon {upward(self.epsilon, 3)} at delta {tiny(self.delta)}, for {unit} added or removed."
+
+    @property
+    def risks(self) -> tuple[str, ...]:
+        """What the claim means in risk, a sentence for each figure, as the audit recounted them."""
+        known, privacy = whole_risk(self.report.privacy), self.report.privacy
+        if not privacy.private:
+            return ()
+        if known is None:
+            return (NO_PROMISE,)
+        return tuple(said.text for said in sentences(known.to_json(), privacy.unit))
 
     @property
     def date(self) -> str:

@@ -30,7 +30,7 @@ from federation.report.templates import page_template
 _MOST_BARS = 200  # of one drawing
 _OFF_SCALE = ("loss", *SIGNED)
 _BASELINES = {
-    "without_privacy": "the same settings without privacy, not tuned for it",
+    "without_privacy": "the same settings without privacy; with its own it may do better",
     "local_only": "each site's own model, without privacy, on its own records",
     "majority": "always the majority class",
 }

@@ -30,7 +30,7 @@ UNITS = {
     "client": "all the records of one site",
 }
 _CHOSEN = "A plan or model chosen by exact figures tells something of these data that no epsilon here covers."
-NOT_TUNED = "the same settings with neither clipping nor noise, not tuned for it"
+SAME_SETTINGS = "the same settings with neither clipping nor noise; with its own it may do better"
 _NOISE = {
     "distributed": "Inside that vector, the site's own share of the noise, added before it was masked.",
     "site": "Inside that vector, noise enough for the whole guarantee, drawn and added at the site.",
@@ -149,7 +149,7 @@ def assumptions(report: Report) -> list[str]:
         "The number of records of each site is public; what epsilon protects is who they are and what they hold.",
         f"Epsilon counts this run from first round to last{_and_evaluation(privacy)}, by {_accountant(privacy)}"
         f"{_cross_check(privacy)}. Other runs on the same records add to it{_elsewhere(report)}.",
-        "The plan's settings were not tuned on these training records: a run tried for tuning spends epsilon too.",
+        "Epsilon covers no choice of settings: a run that was tried on these records to choose them costs its own.",
         _covered(report),
     ]
 
@@ -233,6 +233,7 @@ def faults(report: Report) -> list[str]:
     return [
         f"This simulation lost sites on purpose, by a public seed: {rules}.",
         f"Its rounds would have taken {told.simulated_seconds:,.0f} seconds; nobody waited for them.",
+        "Where a round had no sum and nobody was charged, all who had joined came back for it; real sites may not.",
         f"Missing in the sum of a round to which it was invited: {', '.join(shown) or 'no site'}.",
     ]
 

@@ -23,6 +23,7 @@ from federation.errors import AuditFailure, InputError, UnusableFile
 from privacy.dsse import MAX_ENVELOPE, signed_from_bytes
 from privacy.errors import MalformedMessage
 
+MEASURED = "measured"
 _CHUNK = 1 << 20
 _SAME = ("verdict", "run", "plan_digest", "simulated", "entries_verified", "sums_verified")
 _TOLERANCE = 1e-4
@@ -40,6 +41,11 @@ class Unpacked:
     def ledgers(self) -> list[Path]:
         """The ledgers that were handed in where the bundle was made."""
         return sorted((self.folder / "ledgers").glob("*.jsonl"))
+
+    @property
+    def measured(self) -> list[Path]:
+        """What sites measured of their installations, as it was handed in there."""
+        return sorted((self.folder / MEASURED).glob("*.json"))
 
 
 def is_bundle(path: Path) -> bool:
