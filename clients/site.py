@@ -34,6 +34,7 @@ from clients.training.work import Trainer, worst_case_seconds
 from clients.trust import Trust, genuine_heads, require_own_ledgers
 from federation.errors import TaskError, TrainingDiverged
 from federation.log import said, warn
+from federation.metering import Meter
 from federation.model.params import Layout, params_from_bytes
 from federation.model.task import build_task
 from federation.plan.plan import Plan
@@ -88,6 +89,7 @@ class Site:
     understudy: Understudy | None = None  # takes the site's place in rehearsals
     people: People | None = None  # whose records to leave out
     is_timed: bool = False  # whether to measure, when joining, how long the answer to a round may take
+    meter: Meter = field(default_factory=Meter.begin, init=False, repr=False)  # since the run was joined
     pace: float = field(default=0.0, init=False)  # seconds; see `clients.timing`
     last_error: Exception | None = field(default=None, init=False)
     _joined: Joined | None = field(default=None, init=False, repr=False)
@@ -160,6 +162,7 @@ class Site:
         if not self.journal.is_open(name):
             self._joined = Joined(run, plan, genuine, None, 0)
             return
+        self.meter = Meter.begin()
         trainer = self._whole(run, plan)
         dimension = Layout.of(trainer.task.model()).dimension
         if self.is_timed:
@@ -274,7 +277,7 @@ class Site:
             self.journal.forget(name, evaluation_run(name))
             return self.journal.head()
         self.journal.close_run(run.hex(), params.hex(), evaluation_run(run.hex()))
-        note_ended(run, self._joined.plan if self._joined is not None else None, self.journal)
+        note_ended(run, self._joined.plan if self._joined is not None else None, self.journal, self.meter)
         return self.journal.head()
 
     @property
