@@ -30,7 +30,7 @@ from simulations.attacking.models import Models, Told, said_of, trained
 from simulations.attacking.people import People, people_of
 from simulations.attacking.proven import Proven, proven_of
 from simulations.attacking.scores import ATTACKS
-from simulations.attacking.verdict import Count, Guesses, counts, paired
+from simulations.attacking.verdict import Count, counts_of_models, counts_of_pairs, paired
 from simulations.summary import model_of, pooled_metrics
 from simulations.world import World, read_world
 
@@ -177,7 +177,7 @@ def _released(
     pairs = None if why else paired(people, scores, secret)
     if proven is None or pairs is None:
         return Target(figures, (), why or _FEW)
-    return Target(figures, counts([pairs], proven.replaced))
+    return Target(figures, counts_of_pairs(pairs, proven.replaced))
 
 
 def _why_not_paired(world: World, people: People) -> str:
@@ -193,16 +193,10 @@ def _retrained(people: People, own: Models, proven: Proven | None) -> Target:
     half, tossed = len(own) // 2, people.tossed
     folds = [(own.part(slice(half)), own.part(slice(half, None)))]
     folds.append(folds[0][::-1])
-    parts = []
-    for asked, known in folds:
-        bits = asked.within[:, tossed].reshape(-1)
-        parts.append(
-            {name: (each(asked, known)[:, tossed].reshape(-1), bits) for name, each in ATTACKS.items()}
-        )
-    figures = {
-        name: found(*(np.concatenate([part[name][at] for part in parts]) for at in (0, 1)))
-        for name in ATTACKS
-    }
+    scores = [{name: each(*fold)[:, tossed] for name, each in ATTACKS.items()} for fold in folds]
+    within = [asked.within[:, tossed] for asked, _ in folds]
+    bits = np.concatenate(within).reshape(-1)
+    figures = {name: found(np.concatenate([of[name] for of in scores]).reshape(-1), bits) for name in ATTACKS}
     if proven is None:
         return Target(figures, (), _NOTHING)
-    return Target(figures, counts([Guesses(part) for part in parts], proven.pair))
+    return Target(figures, counts_of_models(list(zip(scores, within, strict=True)), proven.pair))

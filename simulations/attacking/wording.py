@@ -64,10 +64,10 @@ def held(of: Target, what: str) -> str:
     worst = [one for one in of.counts if one.exceeds]
     if not worst:
         return f"{TITLES[what]}: within what is proven ({against})"
-    one = max(worst, key=lambda each: each.right / each.accused)
+    one = max(worst, key=lambda each: each.right / each.guesses)
     return (
-        f"{TITLES[what]}: EXCEEDED ({against}): {NAMES[one.attack]} was right with {one.right} of the "
-        f"{one.accused} that it was surest of"
+        f"{TITLES[what]}: EXCEEDED ({against}): {NAMES[one.attack]} was right in {one.right} of the "
+        f"{one.guesses} guesses that it was surest of"
     )
 
 
@@ -77,8 +77,9 @@ def notes(of: Attacked) -> Iterator[str]:
         yield held(target, name)
     if any(target.counts for target in of.targets.values()):
         yield (
-            f"EXCEEDED is a false alarm in {100 * FALSE_ALARM:g} % of attacks at most, by the theorem for guesses "
-            "from one run; how often it is said of a run that is wrong, nobody knows beforehand"
+            f"EXCEEDED is a false alarm in {100 * FALSE_ALARM:g} % of attacks at most: it is said where the share of "
+            "right guesses, at the lower end of its mean over models, is above the most that is proven, or for one "
+            "run by the theorem for guesses from one run"
         )
     one = of.targets[RELEASED].found["loss"]
     seen = 1 / one.others
