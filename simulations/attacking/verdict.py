@@ -3,15 +3,15 @@
 All scores of a model hang together, so no interval that takes units for independent may decide.
 
 * **Models trained anew**: each unit is in by a fair coin. Let the attacker accuse the surest share a of the units
-  of a model, by scores alone. P(accused | in) <= exp(e) P(accused | out) + d(e), so in the mean over coins and noise,
-  and whatever hangs together within a model, of those accused at most (exp(e) + d(e) / 2a) / (1 + exp(e)) are
-  right: the least of that over e is what is `proven`. Models are independent of each other, given those that the
-  attacker knows. So the mean over models has a lower end by Student's t, with a deviation no less than that of
+  of a model, by scores alone. P(accused | in) <= exp(e) P(accused | out) + d(e), so in the mean over coins and
+  noise, and whatever hangs together within a model, of those accused at most (exp(e) + d(e) / 2a) / (1 + exp(e))
+  are right: the least of that over e is what is `proven`. Models are independent of each other, given those that
+  the attacker knows. So the mean over models has a lower end by Student's t, with a deviation no less than that of
   independent guesses. An attacker knows one half of the models and accuses by the other half; then the other way
   around.
 * **The run itself** is one model, and held out a fixed share of each class, so its coins are not independent. But
-  of a member and another of the same class of the same site, paired by chance, each is as likely to be the member. So
-  the attacker is asked which of each pair it is; what is proven is the trade-off of one unit in the place of
+  of a member and another of the same class of the same site, paired by chance, each is as likely to be the member.
+  So the attacker is asked which of each pair it is; what is proven is the trade-off of one unit in the place of
   another, and the theorem for one run says how many may be right (Steinke, Nasr and Jagielski 2023; Mahloujifar,
   Melis and Chaudhuri 2024). It allows for the rare draw that tells of everybody at once, and so sees little.
 

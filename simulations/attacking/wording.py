@@ -77,9 +77,9 @@ def notes(of: Attacked) -> Iterator[str]:
         yield held(target, name)
     if any(target.counts for target in of.targets.values()):
         yield (
-            f"EXCEEDED is a false alarm in {100 * FALSE_ALARM:g} % of attacks at most: it is said where the share of "
-            "right guesses, at the lower end of its mean over models, is above the most that is proven, or for one "
-            "run by the theorem for guesses from one run"
+            f"EXCEEDED is a false alarm in {100 * FALSE_ALARM:g} % of attacks at most: it is said where the share "
+            "of right guesses, at the lower end of its mean over models, is above the most that is proven; of the "
+            "one run, by the theorem for guesses from one run"
         )
     one = of.targets[RELEASED].found["loss"]
     seen = 1 / one.others
@@ -89,7 +89,7 @@ def notes(of: Attacked) -> Iterator[str]:
             f"{100 * seen:.2g} % is seen: what stands there is found before the first of them is accused"
         )
     if of.models < USUAL:
-        yield f"{of.models} models of the attacker's own: more of them (--models) make LiRA stronger"
+        yield f"{of.models} models of the attacker's own: more (--models) make LiRA stronger, the verdict sharper"
     yield INTERVALS
     yield EXACT
 

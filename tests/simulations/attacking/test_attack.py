@@ -36,7 +36,7 @@ def attacked(learned: tuple[Path, Path], cache: dict[str, Models], patch: pytest
         patch.setattr(attacking, "trained", lambda *asked: cache.setdefault("models", trained(*asked)))
     else:
         patch.setattr(attacking, "trained", lambda *_: cache["models"])
-    return attack(*learned, 8, secret=stream(1))
+    return attack(*learned, 16, secret=stream(1))
 
 
 @pytest.fixture(scope="module")
