@@ -89,13 +89,14 @@ def release(
     heads: Sequence[Head] = (),
     excess: bytes = b"",
     withdrawn: Callable[[bytes], str] | None = None,
+    at: str = "",
 ) -> RingVector:
     """This site's vector for the secure sum: uint64 of length `terms.length`, below 2^ring_bits.
 
     `excess` is the secret of what may be taken out of its noise again. It is of the round, like the vector, and
     kept with it; without one nothing can be taken out. The journal checks `limits`, what the site's policy allows
     at this moment, and `heads`, what others say that they saw of its own and their journals, before the round is
-    charged. `withdrawn` says, for the ledger, whose records the trainer leaves out.
+    charged. `withdrawn` says, for the ledger, whose records the trainer leaves out, and `at` the minute.
 
     Raises BudgetExceeded, PolicyViolation or LedgerCorrupt before any data is read, EncodingOverflow when a delta
     that is already private, or never was, left the ring's range, and TaskError for whatever the task's code raised.
@@ -105,7 +106,7 @@ def release(
     ended = (
         account_name(terms.plan, terms.run) if terms.is_evaluation else ""
     )  # its model is what is evaluated
-    sealed = journal.begin(run, number, question, limits, heads, ended)
+    sealed = journal.begin(run, number, question, limits, heads, ended, at)
     form = Payload(terms.length, terms.codec.ring_bits)
     if sealed is None:
         beside = excess + cohort_digest(terms) if excess else b""

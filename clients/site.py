@@ -28,11 +28,13 @@ from clients.people.leaving_out import People, seconds_at_most
 from clients.policy import Policy, consent
 from clients.rehearsing.understudy import Understudy
 from clients.release import excess_of, release
+from clients.timing import minute
 from clients.training.screen import said_of, screened, try_out
 from clients.training.work import Trainer, worst_case_seconds
 from clients.trust import Trust, genuine_heads, require_own_ledgers
 from federation.errors import TaskError, TrainingDiverged
 from federation.log import said, warn
+from federation.metering import Meter
 from federation.model.params import Layout, params_from_bytes
 from federation.model.task import build_task
 from federation.plan.plan import Plan
@@ -59,6 +61,7 @@ from privacy.mechanism.encoding import EncodingOverflow, RingVector
 from privacy.roster import Roster, SignedRoster
 from privacy.secagg.client import Entropy
 from privacy.secagg.kem import require_kem
+from privacy.secagg.ring import packed_size
 from privacy.signing import public_identity
 from privacy.suite import SUITE
 from privacy.wire import digest
@@ -86,6 +89,7 @@ class Site:
     understudy: Understudy | None = None  # takes the site's place in rehearsals
     people: People | None = None  # whose records to leave out
     is_timed: bool = False  # whether to measure, when joining, how long the answer to a round may take
+    meter: Meter = field(default_factory=Meter.begin, init=False, repr=False)  # since the run was joined
     pace: float = field(default=0.0, init=False)  # seconds; see `clients.timing`
     last_error: Exception | None = field(default=None, init=False)
     _joined: Joined | None = field(default=None, init=False, repr=False)
@@ -138,7 +142,7 @@ class Site:
             self.journal.require_present(account_name(plan, run))
             self.journal.witness(shown)
             return
-        self._require_free(run)
+        self._require_free(run, plan)
         require_playable(plan, run)
         name = account_name(plan, run)
         policy = self.policy()
@@ -158,6 +162,7 @@ class Site:
         if not self.journal.is_open(name):
             self._joined = Joined(run, plan, genuine, None, 0)
             return
+        self.meter = Meter.begin()
         trainer = self._whole(run, plan)
         dimension = Layout.of(trainer.task.model()).dimension
         if self.is_timed:
@@ -184,10 +189,10 @@ class Site:
             account_name(self._joined.plan, self._joined.run)
         )
 
-    def _require_free(self, run: bytes) -> None:
+    def _require_free(self, run: bytes, plan: Plan) -> None:
         """LedgerRefusal for another run than the one that is open here: no greeting ends that one."""
         joined = self._joined
-        if joined is not None and not is_same(joined.plan, joined.run, run) and self._is_busy():
+        if joined is not None and not is_same(joined.plan, joined.run, plan, run) and self._is_busy():
             name = account_name(joined.plan, joined.run)
             raise LedgerRefusal(
                 f"this site takes part in run {name}, which is not over",
@@ -197,7 +202,7 @@ class Site:
     def _whole(self, run: bytes, plan: Plan) -> Trainer:
         """All records that the plan may be played on. Parts of one plan share them: no file is read between two."""
         joined = self._joined
-        known = None if joined is None or not is_same(plan, joined.run, run) else joined.whole
+        known = None if joined is None or not is_same(joined.plan, joined.run, plan, run) else joined.whole
         if known is not None and joined is not None and joined.plan == plan:
             return known
         trainer = self._loaded(plan)
@@ -252,7 +257,8 @@ class Site:
         joined.trainer = trainer
         try:
             given = terms, self.member.site, params, trainer, self.journal
-            found = release(*given, limits=limits, heads=shown, excess=excess, withdrawn=left_out)
+            at = minute(self.clock())
+            found = release(*given, limits=limits, heads=shown, excess=excess, withdrawn=left_out, at=at)
             self._tell(trainer)
             return found
         except EncodingOverflow:
@@ -271,7 +277,7 @@ class Site:
             self.journal.forget(name, evaluation_run(name))
             return self.journal.head()
         self.journal.close_run(run.hex(), params.hex(), evaluation_run(run.hex()))
-        note_ended(run, self._joined.plan if self._joined is not None else None, self.journal)
+        note_ended(run, self._joined.plan if self._joined is not None else None, self.journal, self.meter)
         return self.journal.head()
 
     @property
@@ -313,7 +319,7 @@ class Site:
     def _consented(self, frame: Frame) -> Frame:
         """The signed consent to a greeting. Nothing is done for one that is not the coordinator's, and of now."""
         greeting = greeted(frame, self.trust, self.member, self.greetings, self.clock())
-        self._require_free(greeting.run)
+        self._require_free(greeting.run, greeting.plan)
         if self.understudy is not None:
             self.understudy.leave()
         self.join(greeting.run, greeting.plan, greeting.signed, greeting.heads)
@@ -401,7 +407,8 @@ class Site:
                 excess, participant.excess = participant.excess, b""  # from here on the journal keeps it
                 vector = self.release(terms, params, broadcast.heads, excess)  # charges, trains, fixes
                 once = terms.parameters.is_ring
-                self.journal.mask(*terms.account, terms.attempt, suite=SUITE, once=once)
+                size = packed_size(terms.length, terms.codec.ring_bits)
+                self.journal.mask(*terms.account, terms.attempt, suite=SUITE, once=once, size=size)
                 masked = machine.mask(vector, terms.context(broadcast.params))
                 note_sent(participant)
                 return Kind.MASKED, masked

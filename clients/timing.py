@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 from federation.round.messages import Frame, Kind
 from privacy.errors import MalformedMessage
@@ -42,3 +43,8 @@ def _reads_data(data: bytes) -> bool:
         return Frame.from_bytes(data).kind is Kind.BROADCAST
     except MalformedMessage:
         return False
+
+
+def minute(seconds: float) -> str:
+    """A time in seconds since 1970 as a ledger tells it to people: "2026-11-29T10:31Z"."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%MZ")

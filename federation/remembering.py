@@ -1,6 +1,6 @@
 """What was calibrated is remembered on disk: `$XDG_CACHE_HOME/private-federation`, by default in ~/.cache.
 
-Noise multipliers and epsilons that follow from numbers of a plan alone: nothing of anybody's data, and no secret.
+Noise multipliers, epsilons and risks that follow from a plan's numbers alone: nothing of anybody's data, no secret.
 What is read there is proved before it is used (`privacy.accounting.remembered`), so a damaged or foreign file costs
 time and nothing else. One small file for each answer, under a name that says to which question of which version of
 the accountant; it is replaced as a whole. Only a folder of this user that nobody else may write into is used, and

@@ -23,7 +23,8 @@ from federation.round.signed import PREPARED
 from federation.round.terms import Terms
 from federation.sums.state import ServerState
 from privacy.roster import Roster
-from server.coordinator import Coordinator
+from server.attendance.cure import cure
+from server.coordinator import SILENT, Coordinator
 from server.events import note_begins, note_failed, note_lost
 from server.grouped import Attempt, Grouped
 from server.sessions import Lines
@@ -168,10 +169,17 @@ def play_round(
             lines.await_back(partial(setting.can_sum, cohort), setting.plan.cohort.deadline_seconds)
     if charged and may_lose and _may_do_better(last, setting):
         return Played(last, tuple(voids), has_sums=False)
+    failure.hint += _cures(setting.plan, last, failure)
     if told := lines.attendance.faults.told():
         failure.hint += f"; {told}"
     failure.is_free = not charged
     raise failure
+
+
+def _cures(plan: Plan, last: Attempt, failure: TooFewSurvivors) -> str:
+    """What would have helped where sites fell silent; the reasons of those that refused speak for themselves."""
+    silent = list(failure.left.values()).count(SILENT)
+    return f"; {cure(plan, len(last.terms.names), silent)}" if silent else ""
 
 
 def _again(last: Attempt, setting: Setting, charged: AbstractSet[str]) -> Members | None:

@@ -1,4 +1,4 @@
-"""The comparison without privacy: the same settings with neither clipping nor noise, not tuned for that.
+"""The comparison without privacy: the same settings with neither clipping nor noise; with its own it may do better.
 
 What it ends with does not depend on epsilon, so it is kept for later runs, in `.baselines` beside the run folders:
 metrics only, each under a keyed hash of everything that they depend on. Two plans that differ in their privacy

@@ -3,7 +3,8 @@
 The journals charge a run once, so whoever resumes it on other data would use records that nobody is charged for,
 and one report would speak of two data sets. The inputs are kept as HMAC-SHA256 under a random key of this run: a
 plain hash of a small file would tell whoever finds it whether a guess at the rows is right.
-The key lies with the other keys of the run (checkpoint/keys), and goes with them when the run is finished.
+The key lies with the other keys of the run (checkpoint/keys), and goes with them when the run is finished. Then
+this machine alone keeps both (simulations/endings): a finished run is not shown to who asks for it with other data.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +23,11 @@ from federation.files import kept, replace_file
 from federation.model.params import initial_params, params_bytes
 from federation.plan.plan import Plan
 from federation.plan.tabular import TabularTask
+from federation.report.report import Report
 from federation.sums.engines import option
 from privacy.signing import public_identity
 from server import checkpoint
+from simulations.endings.remembered import recall, remember
 from simulations.fingerprints import fingerprint, parts_of
 from simulations.world import World
 
@@ -54,6 +58,37 @@ def keep_inputs(world: World, engine: str, folder: Path) -> None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         message = f"{folder} does not say what data its run began with"
         raise CheckpointError(message, hint="start again in another folder") from None
+
+
+def keep_ended(folder: Path, result: Path) -> None:
+    """Before the checkpoint folder of a finished run goes: have this machine know what its `result` is of."""
+    with suppress(OSError, ValueError, LookupError, TypeError, AttributeError):
+        known = json.loads((folder / _FILE).read_text("utf-8"))
+        remember(result, (folder / "keys" / _KEY_FILE).read_bytes(), _lasting(known))
+
+
+def require_ended(world: World, report: Report, result: Path) -> bool:
+    """OtherRun if a finished run, of which `report` in the file `result` tells, was of anything else.
+
+    Whether data were compared; else this machine knows of its sites what the report tells of them, and no more.
+    """
+    known = recall(result)
+    if known is not None:
+        with suppress(LookupError, TypeError, AttributeError):
+            _compare(known[1], _lasting(_inputs(world, report.engine, known[0])))
+            return True
+    if world.listed:
+        count = "number of training records"
+        told = {site.id: {count: str(site.records)} for site in report.sites}
+        _compare_sites(told, {name: {count: str(len(world.training[name]))} for name in world.listed})
+    return False
+
+
+def _lasting(inputs: Inputs) -> Inputs:
+    """Without the keys of sites: those of simulated ones are made for a run, and go with it."""
+    sites = inputs["sites"].items()
+    lasting = {name: {what: of for what, of in each.items() if what != "key"} for name, each in sites}
+    return {**inputs, "sites": lasting}
 
 
 def _inputs(world: World, engine: str, key: bytes) -> Inputs:
@@ -102,7 +137,12 @@ def _compare(known: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     if known["engine"] != now["engine"]:
         hint = f"give {option(known['engine'])}, or name another folder"
         raise OtherRun(f"the run was begun with engine {known['engine']}", hint=hint)
-    before, after = known["sites"], now["sites"]
+    _compare_sites(known["sites"], now["sites"])
+    if not hmac.compare_digest(known["task"], now["task"]):
+        raise OtherRun("the task's model or code changed since the run began", hint=_HINT)
+
+
+def _compare_sites(before: Mapping[str, Mapping[str, str]], after: Mapping[str, Mapping[str, str]]) -> None:
     for name in sorted(before.keys() | after.keys()):
         if name not in after:
             raise OtherRun(f"the run began with site {name}, which is not there now", hint=_HINT)
@@ -111,5 +151,3 @@ def _compare(known: Mapping[str, Any], now: Mapping[str, Any]) -> None:
         for what, found in after[name].items():
             if not hmac.compare_digest(before[name][what], found):
                 raise OtherRun(f"the {what} of site {name} changed since the run began", hint=_HINT)
-    if not hmac.compare_digest(known["task"], now["task"]):
-        raise OtherRun("the task's model or code changed since the run began", hint=_HINT)

@@ -6,22 +6,24 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
+from torch import Tensor
 
 from clients.data.folders import SiteFiles, find_sites, mixed_hold_outs
 from clients.data.load import read_file
 from clients.data.notes import Note
 from federation.config.toml import read, with_value
-from federation.errors import InputError
+from federation.errors import InputError, OtherRun
+from federation.metering import Meter
 from federation.plan.plan import Plan, parse
 from federation.plan.tabular import TabularTask
-from federation.report.files import PAGE, write_page, write_report
+from federation.report.files import PAGE, REPORT, write_page, write_report
 from federation.report.receipt import Receipt
 from federation.report.report import Made, Metrics, Report, Tried
 from federation.report.tabled import with_tables
@@ -32,9 +34,11 @@ from server.run_folder import RunFolder
 from simulations.accounts.run import Paid, Telling, play_accounted
 from simulations.baseline import FOLDER, without_privacy
 from simulations.comparing.alone import MOST_SITES, kept_local_only
+from simulations.fairness.energy import with_energy
+from simulations.fairness.paired import beside_alone, said_at_sites
 from simulations.faults.kept import keep_faults, require_same, suffered
 from simulations.faults.rules import Faults, load_faults
-from simulations.inputs import keep_inputs
+from simulations.inputs import keep_ended, keep_inputs, require_ended
 from simulations.messages import play_messages
 from simulations.optional import DIVERGED, Optional
 from simulations.summary import model_of, pooled_metrics, summarize, with_baseline
@@ -96,7 +100,7 @@ def simulate(
     `sites` may also be a `Population` of virtual sites, for the vectorized engine: their data are made when a round
     needs them, and the report tells how many there are, and nothing of each.
 
-    Resumes the run in `out`, on the same data only; if it is already complete, says so and returns its report.
+    Resumes the run in `out`, on the same data only; if it is complete on them, says so and returns its report.
     `device` is where the vectorized engine trains: "cpu", "cuda", or "auto" for a CUDA device if there is one.
     The other engines train on processors, and refuse "cuda".
     `all_metrics`: figures after every round; by default after the first twenty, then ever fewer, and the last.
@@ -119,7 +123,7 @@ def simulate(
     if faults is not None and engine == "flower":
         hint = "choose the engine vectorized, or protocol"
         raise InputError("faults are not played over Flower, which has a clock of its own", hint=hint)
-    started = time.perf_counter()
+    started, meter = time.perf_counter(), Meter.begin()
     stage("working out the noise", 0, 0)
     plan, text = with_seed(plan, seed)
     if plan.evaluation.folds is not None:
@@ -130,17 +134,17 @@ def simulate(
     out = Path(out)
     torch.set_num_threads(1)  # a site's batches are too small for a second thread to pay
     draw = partial(_drawn, out=out, stage=stage) if study is None else _as_it_is
-    if (done := _finished(out, plan, text, engine, notice, faults)) is not None:
-        return draw(done)
+    over = partial(_finished, out, plan, text, engine, faults, parted)
+    if (done := over()) is not None and study is not None:  # whoever studies these data has compared them
+        return done
     if parted is not None and plan.task_is_tally:
         raise InputError("nothing is trained by this plan, so there are no folds", hint="simulate it once")
     stage("reading the data", 0, 0)
     world, files = _world(plan, sites, out / _KEYS, engine, warn, parted, study, faults)
     folder = RunFolder.open(out, plan, text)
     with folder.alone(), ExitStack() as stack:
-        if (
-            done := _finished(out, plan, text, engine, notice, faults)
-        ) is not None:  # by another process meanwhile
+        if (done := over()) is not None:  # also by another process meanwhile
+            notice(_said(out, done, require_ended(world, done, out / REPORT)))
             return draw(done)
         keep_inputs(world, engine, out / "checkpoint")
         keep_faults(faults, out / "checkpoint")
@@ -152,10 +156,11 @@ def simulate(
         # The run is paid for, and params and report are what for. They are on disk before anything else is tried.
         stage("counting what was spent", 0, 0)
         compares = baseline and _compares(world)
-        report = _reported(folder, world, paid, engine, started, compares, faults, parted)
+        report = _reported(folder, world, paid, engine, started, compares, faults, parted, meter)
         if compares:
-            report = _compared(report, world, out, stage, adds)
+            report = _compared(report, world, out, stage, adds, paid.state.model)
         if report.evaluation.why(f"baselines.{BARE}") in ("", DIVERGED):
+            keep_ended(out / "checkpoint", out / REPORT)
             folder.close()  # else the same command makes the comparison, of the same data
         return draw(report)
 
@@ -169,6 +174,7 @@ def _reported(
     compares: bool,
     faults: Faults | None,
     parted: Parted | None,
+    meter: Meter,
 ) -> Report:
     """The report of what was paid for, on disk."""
     report = summarize(
@@ -192,11 +198,12 @@ def _reported(
     told = {"made": Made.now(paid.state.run), "transcripts": kept}
     told |= {} if parted is None else {"fold": parted.fold}
     report = report.model_copy(update=told | suffered(faults, folder.receipts()))
+    report = with_energy(report, meter.taken())
     write_report(folder.path, report)
     return report
 
 
-def _compared(report: Report, world: World, out: Path, stage: Stage, adds: Adds) -> Report:
+def _compared(report: Report, world: World, out: Path, stage: Stage, adds: Adds, params: Tensor) -> Report:
     """The report with the comparison without privacy, or with why there is none. Nothing is charged for it."""
     optional, plan, kept = Optional(), world.plan, out.resolve().parent / FOLDER
     step = partial(stage, "comparison without privacy")
@@ -204,7 +211,7 @@ def _compared(report: Report, world: World, out: Path, stage: Stage, adds: Adds)
     metrics = optional.make(BARE, plan.evaluation.metrics, work)
     report = with_baseline(report, BARE, metrics, optional.missing.get(BARE, ""))
     if report.evaluation.why(f"baselines.{BARE}") in ("", DIVERGED) and 0 < len(world.listed) <= MOST_SITES:
-        report = _with_local_only(report, world, kept, stage)
+        report = _with_local_only(report, world, kept, stage, params)
     write_report(out, report)
     (out / PAGE).unlink(missing_ok=True)
     return report
@@ -214,19 +221,20 @@ def _as_it_is(report: Report) -> Report:
     return report
 
 
-def _with_local_only(report: Report, world: World, kept: Path, stage: Stage) -> Report:
-    """The report with what each site has by itself, or with why that is not known."""
-    optional, sites = Optional(), dict[str, Metrics]()
+def _with_local_only(report: Report, world: World, kept: Path, stage: Stage, params: Tensor) -> Report:
+    """The report with what each site has by itself and what it gains, or with why that is not known."""
+    optional, told = Optional(), dict[str, Any]()
 
     def work() -> Metrics:
         found = kept_local_only(world, kept, partial(stage, "each site by itself"))
-        sites.update(found.own)
+        told["local_only"] = found.own
+        with suppress(Exception):  # a comparison is one more figure that a run can do without
+            told["beside_alone"] = beside_alone(world, said_at_sites(world, params), found.said)
         return found.pooled
 
     metrics = optional.make(LOCAL, world.plan.evaluation.metrics, work)
     report = with_baseline(report, LOCAL, metrics, optional.missing.get(LOCAL, ""))
-    told = report.evaluation.model_copy(update={"local_only": sites} if sites else {})
-    return report.model_copy(update={"evaluation": told})
+    return report.model_copy(update={"evaluation": report.evaluation.model_copy(update=told)})
 
 
 def _drawn(report: Report, out: Path, stage: Stage) -> Report:
@@ -298,25 +306,28 @@ def _run(
 
 
 def _finished(
-    out: Path,
-    plan: Plan,
-    text: str,
-    engine: Engine,
-    notice: Callable[[str], None],
-    faults: Faults | None,
+    out: Path, plan: Plan, text: str, engine: Engine, faults: Faults | None, parted: Parted | None
 ) -> Report | None:
-    """The report that `out` already holds, which is said; None if anything is left to do. Makes no folder."""
+    """The report that `out` already holds; None if anything is left to do. Makes no folder.
+
+    OtherRun if the plan, or how it is played, is another; nobody has read data yet.
+    """
     if not RunFolder(out, plan).is_finished:
         return None
     done = RunFolder.open(out, plan, text).finished(engine, simulated=True)
     if done is not None:
         require_same(out, faults, None if done.faults is None else done.faults.rules)
-    if done is not None:
-        notice(
-            f"nothing was run: {out} holds this run already, finished by engine {done.engine} with seed "
-            f"{done.seed}; its fingerprints of the data are deleted, so the data were not compared"
-        )
+        if done.fold != (None if parted is None else parted.fold):
+            raise OtherRun(f"{out} holds a fold of a cross-validation", hint="name another folder")
     return done
+
+
+def _said(out: Path, done: Report, is_compared: bool) -> str:
+    said = f"nothing was run: {out} holds this run already, finished by engine {done.engine} with seed {done.seed}"
+    if is_compared:
+        return f"{said}, on these data"
+    least = "only names of sites and their numbers of records were compared"
+    return f"{said}; this machine knows no fingerprints of its data, so {least}"
 
 
 def _world(

@@ -75,7 +75,7 @@ class Survey:
 
 def survey(plan: Plan, directory: Path) -> Survey:
     """Every site of a folder against a plan. Raises what refuses the plan or the folder as a whole."""
-    facts, task = plan_facts(plan, 1), build_task(plan)
+    facts, task = plan_facts(plan, 1), build_task(plan)  # refuses a plan before anybody looks for sites
     found = find_sites(directory, any_format=not isinstance(plan.task, TabularTask))
     sites = tuple(_check(plan, task, entry) for entry in found.sites)
     notes = (*found.notes, *mixed_hold_outs(directory, found.sites, plan.evaluation.holdout))
@@ -83,6 +83,9 @@ def survey(plan: Plan, directory: Path) -> Survey:
     if all(site.size is not None for site in sites):
         with _kept(errors):
             _check_together(plan, sites, facts["model_parameters"])
+    if len(sites) >= plan.cohort.minimum:
+        with _kept(errors):
+            facts = plan_facts(plan, 1, len(sites))
     lengths = [site.look.files[0].length for site in sites if site.look is not None]
     is_told = any("clipping_norm" in hint for hint in facts["hints"])
     hints = tuple(hints_of_length(plan, median(lengths))) if lengths and not is_told else ()

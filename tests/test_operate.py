@@ -188,7 +188,10 @@ def test_every_file_that_a_run_leaves_is_on_the_page_and_every_one_on_the_page_i
         "rosters/N-R.toml",
         "rehearsals/R.json",
         "tried.sqlite",
+        "finished/HASH.json",
         "HASH.json",
+        "fold-N/",  # tests/server/folds
+        "auditor.key",  # tests/federation/audit/bundle
     }
     simulated = (
         *("checkpoint/inputs", "checkpoint/faults", "checkpoint/key", "checkpoint/folds", "folds.json"),

@@ -2,7 +2,7 @@
 
 The ranges of a plan were typed by people who have not seen the data, so somebody has to look whether they fit. But
 the figures are exact, without any noise: none may reach a log, a report, JSON, an error's text or an exit code. So
-no class here shows them in its repr, and only federation/cli/descriptions.py prints them.
+no class here shows them in its repr, and only federation/cli prints them.
 
 Columns are read one after the other: of a column no more is kept than its figures.
 """
@@ -30,6 +30,7 @@ from clients.data.encoding.encoded import Encoded, of_numbers, of_texts
 from clients.data.notes import FileRead, Note
 from clients.data.people import people
 from clients.data.rows import Marks, marks_of_numbers, marks_of_rows, marks_of_texts
+from clients.data.shapes import Shape, shapes
 from clients.data.sources.numerals import Numerals, parsed
 from clients.data.sources.table import Table
 from clients.rules.origin import Place
@@ -69,6 +70,7 @@ class Description:
     doubts: tuple[Doubt, ...]
     marks: Marks
     inputs: int | None = None  # of a record, where only the plan's own code can read the columns
+    shapes: tuple[Shape, ...] = ()  # of a plan that counts its columns
 
     @property
     def records(self) -> int:
@@ -120,6 +122,7 @@ def describe(table: Table, task: TabularTask) -> Description:
         length=_length(squares, task),
         doubts=tuple(doubts),
         marks=marks,
+        shapes=shapes(table, task) if isinstance(task, Statistics) else (),
     )
 
 

@@ -20,12 +20,10 @@ the file can be read without creating another beside it.
 from __future__ import annotations
 
 import hmac
-import math
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
-from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -34,6 +32,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from clients.data.sources.opened import read_bytes
+from clients.data.sources.plain import plain_rows
 from clients.data.sources.reading import parsed
 from clients.data.sources.table import Table
 from clients.policy import SiteFile
@@ -41,14 +40,12 @@ from clients.rules.origin import Origin, Place
 from federation.errors import DataError, FederationError
 from federation.ledger import durable
 from federation.ledger.export import load_entries
-from federation.plan.identifiers import MAX_DIGITS, cleaned
-from federation.plan.numerals import as_number
+from federation.plan.identifiers import cleaned
 from privacy.errors import PolicyViolation, PrivacyError, RecordsUnavailable
 from privacy.ledger.heads import pool_tag
 from privacy.ledger.state import fold
 
 _FINGERPRINT_BYTES = 16
-_REMEMBERED = 1 << 16  # cells of which it is known how they are written
 _SCHEMA = (
     "CREATE TABLE fingerprints (value BLOB PRIMARY KEY, pool TEXT NOT NULL) WITHOUT ROWID",
     "CREATE TABLE pools (name TEXT PRIMARY KEY, journal TEXT NOT NULL, key BLOB NOT NULL) WITHOUT ROWID",
@@ -212,47 +209,13 @@ def _table(place: Origin) -> Table | None:
 
 
 def _of_table(secret: bytes, table: Table, patient: str | None) -> set[bytes]:
-    found = {_fingerprint(secret, b"record", row) for row in _rows(table)}
+    columns, rows = plain_rows(table)
+    begun = hmac.new(secret, b"record\0" + columns, "sha256")  # the same for every row
+    found = {_after(begun, row) for row in rows}
     if patient is not None:
         names = set(map(cleaned, table.column(patient)))
         found |= {_fingerprint(secret, b"patient", name.encode()) for name in names}
     return found
-
-
-def _rows(table: Table) -> Iterator[bytes]:
-    """Each row as bytes that depend neither on its place nor on the order of the columns."""
-    order = sorted(range(len(table.header)), key=table.header.__getitem__)
-    names = repr([table.header[place] for place in order])
-    plain = lru_cache(maxsize=_REMEMBERED)(_plain)
-    for columns in table.blocks(order):
-        for row in zip(*(_plain_all(cells, plain) for cells in columns), strict=True):
-            yield f"{names}{list(row)!r}".encode("utf-8", "surrogatepass")
-
-
-def _plain_all(cells: list[str], plain: Callable[[str], str]) -> list[str]:
-    """`_plain` of each cell; of a column of short numbers in a third of the time."""
-    stripped = list(map(str.strip, cells))
-    try:
-        numbers = list(map(float, stripped))
-    except ValueError:
-        return list(map(plain, cells))
-    text = "".join(stripped)
-    if not text.isascii() or "_" in text or not all(map(math.isfinite, numbers)):
-        return list(map(plain, cells))
-    if max(map(len, stripped)) <= MAX_DIGITS:
-        return [repr(number + 0.0) for number in numbers]
-    both = zip(stripped, numbers, strict=True)
-    return [repr(number + 0.0) if len(cell) <= MAX_DIGITS else cell for cell, number in both]
-
-
-def _plain(cell: str) -> str:
-    """A cell as a reader sees it, and a number as Python writes it: 250.0 and 250.00 are one here.
-
-    Two rows that are equal but for such codes get one fingerprint, which can refuse too much and never too little.
-    """
-    cell = cleaned(cell)
-    number = as_number(cell) if len(cell) <= MAX_DIGITS else None
-    return cell if number is None else repr(number + 0.0)
 
 
 def _contents(place: Origin) -> Iterator[bytes]:
@@ -268,6 +231,13 @@ def _secret(key: Ed25519PrivateKey) -> bytes:
 
 def _fingerprint(secret: bytes, kind: bytes, content: bytes) -> bytes:
     return hmac.digest(secret, kind + b"\0" + content, "sha256")[:_FINGERPRINT_BYTES]
+
+
+def _after(begun: hmac.HMAC, content: bytes) -> bytes:
+    """`_fingerprint` of what was begun with, and of this behind it."""
+    whole = begun.copy()
+    whole.update(content)
+    return whole.digest()[:_FINGERPRINT_BYTES]
 
 
 def _tag(key: Ed25519PrivateKey) -> bytes:

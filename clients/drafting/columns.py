@@ -29,7 +29,8 @@ _UNIQUE = 0.9  # different cells of a column, as a share of its rows, from which
 _LONG = 60  # characters of a cell
 _ENOUGH = 20  # rows, for a word on how many cells are unique
 _MOST_LISTED = 60  # values in a list; of more codes, a hash
-_HASH = 64
+_LEAST_HASH, _MOST_HASH = 8, 64
+_OF_A_COLUMN = 2000  # records of all sites, for each column that codes are hashed to
 _TAIL = 20  # times a usual number, for the greatest one of a long tail, signs aside
 _USUAL, _USUAL_OF_BOTH = 0.25, 0.5  # a quantile of what is not 0; many are near 0 where there are both signs
 _STEPS = 20  # of a proposed range; it is rounded outwards to these
@@ -68,8 +69,13 @@ class Judged:
     names_people: bool = False
 
 
-def judged(name: str, cells: Sequence[str], numerals: Sequence[str] | None = None) -> Judged:
-    """What a plan could say of a column with these cells; `numerals` are the same as numbers would be read."""
+def judged(
+    name: str, cells: Sequence[str], numerals: Sequence[str] | None = None, records: int | None = None
+) -> Judged:
+    """What a plan could say of a column with these cells; `numerals` are the same as numbers would be read.
+
+    `records` of all sites together; as many as there are cells, if left out.
+    """
     plain = {cell: cleaned(cell) for cell in set(cells)}
     texts, numerals = [plain[cell] for cell in cells], cells if numerals is None else numerals
     silent = {text for text in set(texts) if is_missing(text)}
@@ -86,6 +92,8 @@ def judged(name: str, cells: Sequence[str], numerals: Sequence[str] | None = Non
         found = _of_numbers(name, known, numbers.tolist())
     else:
         found = _of_texts(name, known)
+    if isinstance(found.feature, Hashed):
+        found = _hashed(name, found.why, records or len(cells))
     if found.feature is not None and silent:
         found = _with_missing(found, len(texts) - len(known), len(texts))
     if found.feature is not None and not _fits(found.feature, cells, numerals):
@@ -232,9 +240,21 @@ def _of_values(name: str, texts: list[str], said: str, *, are_codes: bool) -> Ju
         why = f"{len(values)} values, so there may be others: these share a column"
         return _proposed(name, {"values": values, "other": True}, why)
     if are_codes and MOST_VALUES < different <= many and not people:
-        why = f"{said}: codes, each in one of {_HASH} columns by its hash; fewer columns take less noise"
-        return _proposed(name, {"hash": _HASH}, why)
+        return _proposed(name, {"hash": _LEAST_HASH}, said)
     return Judged(name, None, f"free text, or codes that have to be grouped: {said}", people)
+
+
+def _hashed(name: str, said: str, records: int) -> Judged:
+    """So many columns, a power of two, that each has records enough to stand out of the noise.
+
+    The rule is public: it knows how many records there are, and nothing of the codes in them.
+    """
+    wide = 1 << max(0, (records // _OF_A_COLUMN).bit_length() - 1)
+    wide = min(max(wide, _LEAST_HASH), _MOST_HASH)
+    rule = f"by rule for {records:,} records: more columns take more noise"
+    return _proposed(
+        name, {"hash": wide}, f"{said}: codes, each in one of {wide} columns by its hash, {rule}"
+    )
 
 
 def _proposed(name: str, shape: Mapping[str, object], why: str) -> Judged:

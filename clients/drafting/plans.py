@@ -30,6 +30,8 @@ DECISIONS = (
     "every range: from what is possible, not from what is in one file; values beyond it are clipped",
     "every list of values: a site with another value is refused, so list what any site may have, or other = true",
     'what is missing: refused, unless the line says missing = "indicator" (numbers, dates) or "category"',
+    "whether these rows are like those of all sites, gaps and codes, too: a site with others is refused. Several "
+    "tables make one plan (plan new A.csv B.csv); federation check PLAN --sites DIR tries it on all of them",
     "the order of the classes: of two, the second is the positive one of AUC, F1 and recall",
     "privacy: the unit (is a patient in several rows?), epsilon, delta",
     "cohort.minimum, colluders and dropouts: how many sites there are, and how many may fail or collude",
@@ -99,7 +101,7 @@ def propose(
     if len(names) > MOST_COLUMNS:
         hint = "name those that matter: --feature COLUMN, once for each"
         raise DataError(f"{table.path}: has {len(names)} columns, too many for people to approve", hint=hint)
-    columns = tuple(_judged(table, column) for column in names)
+    columns = tuple(_judged(table, column, wanted.records) for column in names)
     features = [column.feature for column in columns if column.feature is not None]
     if not features:
         reasons = f'; column "{columns[0].name}": {columns[0].why}' if len(columns) == 1 else ""
@@ -111,10 +113,10 @@ def propose(
     return Proposal(parse(text, Path("plan.toml")), text, columns, cleaned(target), found)
 
 
-def _judged(table: Table, name: str) -> Judged:
+def _judged(table: Table, name: str, records: int | None = None) -> Judged:
     if table.header.count(name) > 1:
         return Judged(name, None, "is there twice")
-    return judged(name, table.column(name), table.numerals(name))
+    return judged(name, table.column(name), table.numerals(name), records)
 
 
 def _text(
@@ -174,6 +176,8 @@ def line_of(feature: Feature, why: str = "") -> str:
 
 def _plain(value: object) -> object:
     """A whole number without decimals, as people write it."""
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
     is_whole = isinstance(value, float) and value.is_integer() and abs(value) < 10**MAX_DIGITS
     return int(value) if isinstance(value, float) and is_whole else value
 

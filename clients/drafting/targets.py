@@ -65,8 +65,9 @@ def predicted(table: Table, target: str) -> Predicted:
     filled = [text for text in map(cleaned, cells) if text]
     classes = listed(filled) if 2 <= len(set(filled)) <= MOST_VALUES else None
     if classes is not None:
-        refuse(table, codes(cells, target, classes)[1])  # empty cells
-        return of_classes(target, classes)
+        found, faults, _ = codes(cells, target, classes)
+        refuse(table, faults)  # empty cells
+        return of_classes(target, classes, np.bincount(found, minlength=len(classes)).tolist())
     values = parsed(list(map(str.strip, table.numerals(target))))
     count = len(set(filled))
     if count <= MOST_VALUES or np.isnan(values).any():
@@ -116,14 +117,31 @@ def _of_times(target: str, event: str, events: tuple[str, ...], bins: tuple[floa
     return Predicted(lines, Survival.usual, f'a time until "{event}" is {events[1]}', keys)
 
 
-def of_classes(target: str, classes: tuple[str, ...]) -> Predicted:
-    """Of listed values."""
+def _shares(classes: tuple[str, ...], counts: Sequence[float]) -> list[str]:
+    """How rare the positive one of two classes is, and whether the other is rarer: mostly one looks for that.
+
+    >>> _shares(("no", "yes"), [90, 10]), _shares(("ill", "well"), [5, 95])[1:]
+    (['# positive: "yes", 10 % of these rows'], ['# "ill" is rarer (5 %): turn them around if you look for that'])
+    """
+    if len(classes) != 2 or not sum(counts):
+        return []
+    first, second = (100 * count / sum(counts) for count in counts)
+    rarer = f"# {inline(classes[0])} is rarer ({first:.2g} %): turn them around if you look for that"
+    return [
+        f"# positive: {inline(classes[1])}, {second:.2g} % of these rows",
+        *([rarer] if first < second else []),
+    ]
+
+
+def of_classes(target: str, classes: tuple[str, ...], counts: Sequence[float] = ()) -> Predicted:
+    """Of listed values; `counts` of rows where they may be told."""
     joined = '; to join some: classes = ["0", "ill"], grouped = { ill = ["1", "2"] }' * (len(classes) > 2)
     order = "DECIDE the order: of two, the second is the positive one"
     lines = (
         'kind = "tabular-classification"',
         f"target = {inline(cleaned(target))}  # what is predicted",
         f"classes = {inline(list(classes))}  # {order}{joined}",
+        *_shares(classes, counts),
         'model = "logistic"  # or "additive": a curve a number; "mlp": a hidden layer; or "package.module:factory"',
     )
     metrics = ("accuracy", "balanced_accuracy", "auc", "f1", "recall")

@@ -223,14 +223,16 @@ class Journal(Questions):
         limits: Sequence[Limit] = (),
         heads: Sequence[Head] = (),
         ended: str = "",
+        at: str = "",
     ) -> bytes | None:
         """Permission to read data for a round: None, or the bytes already released for this very question.
 
         `limits` is the site's policy as it is now, `heads` what the site was shown of its own ledger and of its
         peers' (see `witness`). What was released before, in this run and in the run `ended`, is forgotten when a
-        round begins: who asks for it knows the sum of the one before. BudgetExceeded past the reserved rounds;
-        LedgerRefusal for a run without reservation or closed, for another question in a round that was begun, for
-        a released round whose bytes are no longer kept; PolicyViolation if more was charged than `limits` allow.
+        round begins: who asks for it knows the sum of the one before. `at` is the minute, for people to read.
+        BudgetExceeded past the reserved rounds; LedgerRefusal for a run without reservation or closed, for another
+        question in a round that was begun, for a released round whose bytes are no longer kept; PolicyViolation if
+        more was charged than `limits` allow.
         """
         with self._store.transaction() as account:
             known = open_run(account, run, round_number)
@@ -242,7 +244,8 @@ class Journal(Questions):
             if round_number > known.rounds:
                 raise BudgetExceeded(f"round {round_number} of a run that reserved {known.rounds} rounds")
             if round_number not in known.begun:
-                self._append("begin", {"run": run, "round": round_number, "question": question})
+                told: dict[str, JSON] = {"at": at} if at and not account.tip.genesis.simulated else {}
+                self._append("begin", {"run": run, "round": round_number, "question": question, **told})
                 self._store.forget(run, before=round_number)
                 self._store.forget(ended)
                 return None
@@ -295,14 +298,16 @@ class Journal(Questions):
             self._append("release", body)
             self._store.keep(run, kept)
 
-    def mask(self, run: str, round_number: int, attempt: int, *, suite: int, once: bool = False) -> None:
+    def mask(
+        self, run: str, round_number: int, attempt: int, *, suite: int, once: bool = False, size: int = 0
+    ) -> None:
         """Record that a released round is about to be masked. LedgerRefusal unless `attempt` is a new highest.
 
         Keys live in memory only. A process that was killed cannot know whether masked bytes of an attempt have
         left, so it takes part in no attempt up to the one on record. `suite` is the number of the secure
         aggregation's suite. With `once`, as on a ring of neighbors, LedgerRefusal for every attempt but the first
         that this site masks in: that a round opens one set of sites at most is proven over several attempts for the
-        complete graph only. A simulation hides nothing from itself, and resumes.
+        complete graph only. A simulation hides nothing from itself, and resumes. `size`: how many bytes leave.
         """
         with self._store.transaction() as account:
             known = open_run(account, run, round_number)
@@ -318,7 +323,8 @@ class Journal(Questions):
                     hint="play the round without this site, or start a new run",
                 )
             body: dict[str, JSON] = {"run": run, "round": round_number, "attempt": attempt, "suite": suite}
-            self._append("mask", body)
+            is_told = size and not account.tip.genesis.simulated
+            self._append("mask", {**body, "bytes": size} if is_told else body)
 
     def reveal(self, run: str, round_number: int, survivors_digest: str) -> None:
         """Record whose sum is about to be opened. ProtocolError for a second set of sites in one round.

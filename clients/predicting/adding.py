@@ -1,4 +1,6 @@
-"""What each feature adds to the log-odds of a row, of a model that adds up: with the intercept they are the whole.
+"""What each feature adds to what a model says of a row, if that adds up: with the intercept they are the whole.
+
+Of classes that is their log-odds, of a number the number itself (federation/model/contrasts.py says all).
 
 The contributions are the heights of the curves that `federation explain` and the report show, at the row's cells.
 """
@@ -11,34 +13,38 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from federation.model.contrasts import contrasts, split
 from federation.model.curves import intercepts
 from federation.model.points import points_of
 from federation.plan.maps import slices
-from federation.plan.tasks import Classification
+from federation.plan.tabular import TabularTask
 
 _Numbers = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class Adding:
-    """`names` (k,) of features, then of crosses. `weights` (outcomes, d): each outcome's log-odds by column."""
+    """`names` (k,) of features, then of crosses. `intercepts`: one for each outcome, or of a time for each bin.
+
+    `weights` (outcomes, d): what each column adds.
+    """
 
     names: tuple[str, ...]
     outcomes: tuple[str, ...]
-    intercepts: _Numbers
-    _task: Classification
+    intercepts: Mapping[str, float]
+    _task: TabularTask
     _weights: _Numbers
     _means: Mapping[str, _Numbers]
 
     @classmethod
-    def of(cls, task: Classification, params: _Numbers) -> Adding:
-        """Of a model that adds up: `federation.report.said.finished.adds_up`."""
-        many, base = len(task.classes), intercepts(task, params.tolist())
-        weights = params[: task.inputs * many].reshape(many, task.inputs)
-        shown = weights[1:] - weights[:1] if many == 2 else weights - weights.mean(0)
+    def of(cls, task: TabularTask, params: _Numbers) -> Adding:
+        """Of a model that adds up: `federation.model.contrasts.adds_up`."""
+        weights, found = split(task, params.tolist())[0], contrasts(task)
+        shown = np.array([one.of @ weights for one in found])
         means = {one.name: np.sum([each.mean[0] for each in points_of(one)], axis=0) for one in task.features}
         names = (*(one.name for one in task.features), *(f"{a} x {b}" for a, b in task.cross or ()))
-        return cls(names, tuple(base), np.array(list(base.values())), task, shown, means)
+        outcomes = tuple(one.outcome for one in found)
+        return cls(names, outcomes, intercepts(task, params.tolist()), task, shown, means)
 
     def contributions(self, inputs: NDArray[np.float32]) -> _Numbers:
         """(n, outcomes, k) of rows (n, d)."""

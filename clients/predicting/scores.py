@@ -99,9 +99,9 @@ def predict(
 def _explaining(run: Finished, asked: Asked) -> Adding | None:
     if asked.explained is None:
         return None
-    if not isinstance(run.table, Classification) or not adds_up(run.plan):
+    if run.table is None or not adds_up(run.plan):
         hint = "leave --reasons out; federation explain RUN says what can be said"
-        reason = "no row can be split up: the model is no sum over its features, or predicts no class"
+        reason = "no row can be split up: the model is no sum over its features"
         raise InputError(reason, hint=hint)
     return Adding.of(run.table, run.params.double().numpy())
 
@@ -111,7 +111,13 @@ def _rows(run: Finished, place: Origin, asked: Asked) -> tuple[int, Iterator[Chu
     if run.table is not None:
         table = examined(place)
         return len(table), chunks(table, run.table, asked.copied)
-    features = read_file(place, run.plan, run.task).data.features.numpy()
+    try:
+        features = read_file(place, run.plan, run.task).data.features.numpy()
+    except TaskError as error:
+        error.hint += (
+            "; its data function reads labels, too: where there are none yet, put any in their place"
+        )
+        raise
     starts = range(0, len(features), _BATCH)
     parts = (
         Chunk(range(at + 1, min(at + _BATCH, len(features)) + 1), features[at : at + _BATCH]) for at in starts
@@ -149,10 +155,18 @@ class _Writer:
         head += names_of(self._run, width)
         if self._explains is None:
             return head
-        head += ["intercept"] if len(self._explains.outcomes) == 1 else ["explained", "intercept"]
+        head += self._heads(self._explains)
         if self._asked.explained == ALL:
             return head + [f"adds {name}" for name in self._explains.names]
         return [*head, *(word for at in range(1, self._top + 1) for word in (f"reason {at}", f"adds {at}"))]
+
+    @staticmethod
+    def _heads(explains: Adding) -> list[str]:
+        """Of a time until an event each bin has an intercept, and what features add is alike in all."""
+        if len(explains.outcomes) > 1:
+            return ["explained", "intercept"]
+        many = len(explains.intercepts) > 1
+        return [f"intercept of {name}" for name in explains.intercepts] if many else ["intercept"]
 
     def lines(self, chunk: Chunk) -> Iterator[list[object]]:
         """One for each row."""
@@ -187,10 +201,11 @@ class _Writer:
         return str(answer) if self._classes is None else self._classes[answer]
 
     def _reasons(self, explains: Adding, added: _Numbers, answer: int) -> list[object]:
-        """Of two classes the log-odds of the second; of more those of the class that is predicted."""
+        """Of two classes those of the second; of more those of the class that is predicted."""
         outcome = 0 if len(explains.outcomes) == 1 else answer
         head: list[object] = [] if len(explains.outcomes) == 1 else [explains.outcomes[outcome]]
-        head.append(f"{explains.intercepts[outcome]:.9g}")
+        base = [f"{value:.9g}" for value in explains.intercepts.values()]
+        head += base if len(explains.outcomes) == 1 else [base[outcome]]
         own = added[outcome]
         if self._asked.explained == ALL:
             return [*head, *(f"{value:.9g}" for value in own.tolist())]

@@ -70,7 +70,8 @@ def _evaluation(plan: Plan) -> Iterator[tuple[str, str]]:
     if plan.evaluation.epsilon is not None:
         yield (
             "at the end",
-            "counts over this site's held-out records, with noise and masked: their sum is published",
+            "sums over this site's held-out records (answers, scores or errors), with noise and masked: the sum of "
+            "all sites is published",
         )
 
 

@@ -60,12 +60,12 @@ def _require_route(task: Task, like: Dataset, plan: Plan, size: int) -> None:
 
 def _require_figures(task: Task, like: Dataset, plan: Plan) -> None:
     tally, few = Tally(), replace(made_up(like, 2), patients=None)
-    cells = None if plan.figures is None else plan.figures.cells
-    if cells is None:
+    blocks = None if plan.figures is None else plan.figures.blocks
+    if blocks is None:
         figures(task.model(), task, few, whole_patients=False, tally=tally)
     else:
         mine = torch.arange(2)  # each its own patient
-        counts(task.model().double(), task, plan, cells, replace(few, patients=mine), tally)
+        counts(task.model().double(), task, plan, blocks, replace(few, patients=mine), tally)
     if tally.raised:
         message = f"{task.name}: made-up records cannot be evaluated: not one output per class, or an error"
         raise TaskError(message, hint=MADE_UP)

@@ -22,6 +22,7 @@ from clients.training.held_out import figures
 from clients.training.isolation import FEW, Tally, coins, draws_apart, listening
 from clients.training.local import Finish, Gradient, local_delta, made_up, plain_gradient, poisson_batch
 from federation.errors import DataError
+from federation.kinds.base import Work
 from federation.model.params import Layout
 from federation.model.task import Dataset, Task, is_built_in
 from federation.plan.plan import Plan
@@ -46,14 +47,20 @@ class Trainer:
 
 
 def contribution(
-    terms: Terms, site: str, params: Tensor, trainer: Trainer, excess: bytes = b""
+    terms: Terms,
+    site: str,
+    params: Tensor,
+    trainer: Trainer,
+    excess: bytes = b"",
+    around: Callable[[Work], Work] = lambda work: work,
 ) -> RingVector:
     """Train, clip, noise, encode. The result is private only as far as the plan's noise makes it so.
 
-    `excess` is the secret of the parts of the noise that may be taken out again; without it, none can be.
+    `excess` is the secret of the parts of the noise that may be taken out again; without it, none can be. `around`
+    looks on where made-up records are measured (`clients.measuring`); a site's own data pass nobody.
     """
     stream = trainer.stream(terms.round)
-    work = SiteWork(terms, site, params, trainer, stream)
+    work = around(SiteWork(terms, site, params, trainer, stream))
     parts = streams_of(terms, site, secrets_of(terms, site, excess)) if excess else ()
     with listening(), coins(stream):
         return terms.kind.contribute(terms.parties, site, work, stream, parts)
@@ -102,12 +109,12 @@ class SiteWork:
             return _in_float64(gradient)(batch.features, batch.labels, batch.patients)
 
     def figures(self) -> Tensor:
-        """Right answers, wrong answers and loss, or cells, summed over the records held out."""
+        """Right answers, wrong answers and loss, or what else is published, summed over held-out records."""
         plan = self.terms.plan
-        if plan.figures is not None and (cells := plan.figures.cells) is not None:
+        if plan.figures is not None and (blocks := plan.figures.blocks) is not None:
             trainer = self.trainer
             wide = self._model(torch.float64)
-            return counts(wide, trainer.task, plan, cells, trainer.held_out, trainer.tally)
+            return counts(wide, trainer.task, plan, blocks, trainer.held_out, trainer.tally)
         whole_patients, model = self.terms.kind.draws_patients, self._model(torch.float32)
         task, held_out, tally = self.trainer.task, self.trainer.held_out, self.trainer.tally
         threshold = plan.evaluation.threshold

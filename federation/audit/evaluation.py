@@ -13,13 +13,15 @@ from typing import Any
 
 from federation.audit.figures.counted import wrong_with
 from federation.audit.figures.exact import check_exact
+from federation.audit.figures.measured import wrong_with_measures
 from federation.audit.findings import Findings
 from federation.audit.receipts import Evaluation, Receipts
 from federation.audit.recounting import counted_shares, share_left
 from federation.audit.report import check_same, differs
 from federation.audit.rounds import check_cohort
-from federation.kinds.cells import cells_of
+from federation.kinds.cells import Cells, blocks_of
 from federation.kinds.figures import FIGURES_NORM, LOSS_BOUND
+from federation.kinds.moments import Numbers, Times
 from federation.plan.plan import Plan
 from privacy.accounting.events import GaussianEvent
 from privacy.accounting.units import Charge
@@ -70,9 +72,9 @@ def check_evaluation(
 
 
 def _check_figures(line: Evaluation, plan: Plan, event: GaussianEvent, found: Findings) -> None:
-    cells = cells_of(plan)
-    names = _NAMES if cells is None else {*_NAMES, "histogram"}
-    if line.figures.keys() != names:
+    blocks = blocks_of(plan)
+    part = "histogram" if isinstance(blocks, Cells) else "measured"
+    if line.figures.keys() != {*_NAMES, *([] if blocks is None else [part])}:
         found.add("evaluation-figures", "the evaluation holds other figures than an evaluation publishes")
         return
     try:
@@ -80,8 +82,12 @@ def _check_figures(line: Evaluation, plan: Plan, event: GaussianEvent, found: Fi
     except PrivacyError:
         return  # the cohort is a finding by itself
     values = {name: line.figures[name] for name in _NAMES}
-    if cells is not None and (reason := wrong_with(line.figures["histogram"], values, cells, deviation)):
+    if isinstance(blocks, Cells) and (reason := wrong_with(line.figures[part], values, blocks, deviation)):
         found.add("evaluation-figures", f"the histogram of the evaluation {reason}")
+    if isinstance(blocks, Numbers | Times):
+        if reason := wrong_with_measures(line.figures[part], values, blocks, deviation):
+            found.add("evaluation-figures", f"the figures of the evaluation {reason}")
+        return
     if all(value is None for value in values.values()):
         return  # hidden by the noise
     if not all(type(value) in (int, float) for value in values.values()):
@@ -91,7 +97,7 @@ def _check_figures(line: Evaluation, plan: Plan, event: GaussianEvent, found: Fi
     if records <= 0 or not 0 <= accuracy <= 1 or not 0 <= loss <= LOSS_BOUND:
         found.add("evaluation-figures", "the evaluation holds a figure that cannot be")
         return
-    halves = 1.0 if cells is None else math.sqrt(cells.halves)
+    halves = math.sqrt(blocks.halves) if isinstance(blocks, Cells) else 1.0
     error = deviation * halves * math.hypot(1 - accuracy, accuracy) / records
     if not math.isclose(values["standard_error"], error, rel_tol=_ROUNDING):
         detail = "the standard error of the evaluation is not what its noise makes of its other figures"
@@ -110,6 +116,6 @@ def _deviation(line: Evaluation, plan: Plan, event: GaussianEvent) -> float:
         if line.excess_left is not None:
             whole = len(line.excess_left)
             shares = whole + (survivors - whole) * share_left(plan, sites, sites - survivors)
-    cells = cells_of(plan)
-    norm = FIGURES_NORM if cells is None else cells.norm
+    blocks = blocks_of(plan)
+    norm = FIGURES_NORM if blocks is None else blocks.norm
     return event.noise_multiplier * norm * math.sqrt(shares / counted)

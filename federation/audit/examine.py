@@ -44,6 +44,7 @@ from federation.audit.figures.tables import check_tables
 from federation.audit.findings import Findings
 from federation.audit.folds.place import Place, place_of
 from federation.audit.ledger import check_owner, replayed
+from federation.audit.measured.evidence import Measured, read_measured, require_there
 from federation.audit.outcome import Audit, Claim, SiteAudit, Steps
 from federation.audit.receipts import Receipts, read_receipts
 from federation.audit.recounting import of_begun, planned_releases, planned_tests, releases_in_a_round
@@ -77,7 +78,8 @@ from privacy.roster import Roster
 from privacy.suite import SUITE
 
 _NEVER = (
-    "whether the sites clipped, sampled and drew noise as they signed: no file can show that",
+    "whether the sites clipped, sampled and drew noise as they signed: no file can show that, and a measurement "
+    "(federation rehearse) only what an installation did with made-up records",
     "whether the data of a site is what it says, and whether one person is in more records or sites than declared",
     "what happened after the last signed head of a ledger, if its site keeps that to itself",
 )
@@ -93,6 +95,7 @@ class _Evidence:
     books: Mapping[str, Ledger]
     accounts: Mapping[str, Account]
     place: Place
+    measured: tuple[Measured, ...]
 
     @property
     def roster(self) -> Roster | None:
@@ -118,12 +121,14 @@ class _Evidence:
         return True in words if words else None
 
 
-def audit(run: Path | str, ledgers: Sequence[Path | str] = ()) -> Audit:
-    """Everything that the files of `run` show; `ledgers` are those of sites that handed theirs in.
+def audit(
+    run: Path | str, ledgers: Sequence[Path | str] = (), measurements: Sequence[Path | str] = ()
+) -> Audit:
+    """Everything that the files of `run` show; `ledgers` and `measurements` are what sites handed in.
 
     Where the plan has folds, the folder of each fold is audited as well, and what is found there is found here.
 
-    UnusableFile if `run` is no run folder, or a ledger that was handed in does not exist.
+    UnusableFile if `run` is no run folder, or a file that was handed in does not exist.
     """
     run, handed_in = Path(run), [Path(ledger) for ledger in ledgers]
     if not is_regular(run / "plan.toml"):
@@ -134,11 +139,12 @@ def audit(run: Path | str, ledgers: Sequence[Path | str] = ()) -> Audit:
     for path in handed_in:
         if not is_regular(path):
             raise UnusableFile("there is no such ledger", hint="federation ledger export SITE", path=path)
+    require_there(measured := [Path(each) for each in measurements])
     shared = _journals(run.parent) if (run.parent / "plan.toml").exists() else []  # of a fold, by itself
-    return _audited(run, [*shared, *handed_in], is_part=False)
+    return _audited(run, [*shared, *handed_in], measured, is_part=False)
 
 
-def _audited(run: Path, handed_in: Sequence[Path], *, is_part: bool) -> Audit:
+def _audited(run: Path, handed_in: Sequence[Path], shown: Sequence[Path] = (), *, is_part: bool) -> Audit:
     found = Findings()
     plan, rosters = read_plan(run, found), read_rosters(run, found)
     receipts, report = read_receipts(run, plan, found), read_report(run, found)
@@ -147,8 +153,9 @@ def _audited(run: Path, handed_in: Sequence[Path], *, is_part: bool) -> Audit:
     read = ((site, replayed(site, ledger, found)) for site, ledger in books.items())
     accounts = {site: account for site, account in read if account is not None}
     shared = expanded(books, accounts, receipts, rosters, found)
-    place = place_of(plan, receipts.run)
-    evidence = _Evidence(rosters, receipts, report, books, accounts, place)
+    place, everybody = place_of(plan, receipts.run), None if rosters is None else rosters.everybody
+    measured = read_measured(shown, plan, everybody, found)
+    evidence = _Evidence(rosters, receipts, report, books, accounts, place, measured)
     roster = evidence.roster
     is_simulation = evidence.is_simulation is True
     consents = check_consents(run, receipts, plan, rosters, is_simulation, found)
@@ -158,7 +165,7 @@ def _audited(run: Path, handed_in: Sequence[Path], *, is_part: bool) -> Audit:
     if plan is None or charges is None:
         for line in _NEVER:
             found.skip(line)
-        return Audit(receipts.run, found.sorted(), tuple(found.not_checked))
+        return Audit(receipts.run, found.sorted(), tuple(found.not_checked), measured=measured)
     training, evaluation = charges
     check_suites(plan, receipts, accounts, roster, evidence.simulated, found)
     check_receipts(receipts, plan, roster, found)
@@ -322,6 +329,7 @@ def _concluded(evidence: _Evidence, setting: Setting, found: Findings) -> Audit:
         units=costs(plan, setting.training, setting.evaluation, len(evidence.sites)),
         sites=rows,
         sums=setting.sums,
+        measured=evidence.measured,
         entries_verified=sum(len(evidence.books[site].entries) for site in {*accounts, EVERY_SITE} & books),
     )
 

@@ -107,6 +107,9 @@ SEVERITIES: Mapping[str, Severity] = {
     "site-left": "info",
     "suite-broken": "critical",
     "suite-outdated": "warning",
+    # what was measured of an installation
+    "measurement-invalid": "critical",
+    "mechanism-falsified": "critical",
     # the evaluation
     "evaluation-missing": "critical",
     "fold-missing": "critical",

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from federation.audit.findings import Finding
+from federation.audit.measured.evidence import Measured
 from privacy.accounting.bounds import Bounds
 from privacy.accounting.risks.recounted import RiskBounds
 from privacy.canonical import finite
@@ -134,6 +135,7 @@ class Audit:
     sites: tuple[SiteAudit, ...] = ()
     entries_verified: int = 0
     sums: Sums = Sums()
+    measured: tuple[Measured, ...] = ()
 
     @property
     def verdict(self) -> Literal["pass", "fail"]:
@@ -162,5 +164,6 @@ class Audit:
             "entries_verified": self.entries_verified,
             "sums_verified": self.sums.verified,
             "sums": self.sums.to_json(),
+            "measured": [one.to_json() for one in self.measured],
             "not_checked": list(self.not_checked),
         }

@@ -99,6 +99,7 @@ def audit_lines(audit: Audit) -> list[str]:
         f"plan        {audit.plan_digest or 'n/a'}",
         f"ledgers     {_coverage(audit)}",
         f"sums        {summed(audit.sums)}",
+        *_measured(audit),
         *_claims(audit),
         *(f"risk        {line}" for line in risk_lines(audit.risk)),
         *_findings(audit),
@@ -198,6 +199,12 @@ def risk_lines(claim: RiskClaim | None) -> list[str]:
 def _claim(claim: Claim, delta: float | None) -> str:
     text = f"claimed {claimed(claim.claimed)}, recomputed {between(claim.recomputed)}"
     return text + (f", delta {delta:g}" if delta is not None else "")
+
+
+def _measured(audit: Audit) -> Iterator[str]:
+    for one in audit.measured:
+        yield f"measured    {one.site}: {one.headline}"
+        yield f"            {one.origin}"
 
 
 def _findings(audit: Audit) -> Iterator[str]:

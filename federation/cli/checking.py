@@ -68,11 +68,26 @@ def _print_conformance(found: Sequence[Asked], plan: Plan) -> None:
     print_findings([one.to_json() for one in shown], f"{how}: {well} things asked hold")
 
 
-def check_site(plan: Plan, site: Path, as_json: Printer | None) -> None:
-    """What can be known of a plan at one site."""
-    _print_facts(checked_site(plan, site, is_shown=as_json is None), as_json)
+def check_site(plan: Plan, site: Path, as_json: Printer | None, *, rehearsed: bool = False) -> None:
+    """What can be known of a plan at one site. `rehearsed`: also what its installation does, by measurement."""
+    facts = checked_site(plan, site, is_shown=as_json is None)
+    if not rehearsed:
+        _print_facts(facts, as_json)
+        if as_json is None:
+            show_look(plan, site)
+        return
+    from clients.policy import load_site
+    from federation.cli.telling.rehearse import measure, require_pass, show_verdict, told
+
     if as_json is None:
+        _print_facts(facts, None)
         show_look(plan, site)
+    figures, verdict = measure(plan, load_site(site))
+    if as_json is not None:
+        as_json({**facts, "measured": told(figures, verdict)})
+    else:
+        show_verdict(figures, verdict)
+    require_pass(verdict)
 
 
 def checked_site(plan: Plan, site: Path, *, is_shown: bool) -> Mapping[str, Any]:

@@ -12,6 +12,7 @@ from clients.data.described import Column, Description
 from clients.data.doubts import Doubt, percent
 from clients.look import Look
 from federation.cli.screen import show, styled
+from federation.cli.showing.shaped import shape_lines
 from federation.words import many, printable, some
 
 _HERE_ONLY = "These figures are exact: they are shown here only, and nothing of them is stored or sent."
@@ -35,6 +36,8 @@ def print_look(look: Look) -> None:
         show(_line(file))
         if file.columns:
             show(*_table([file]))
+        if file.shapes:
+            show("", *shape_lines(file.shapes))
         show(*map(_warning, (*map(str, file.file.notes), *in_brief([("", doubt) for doubt in file.doubts]))))
     told = [look.summary] * bool(look.summary)
     show(*told, *map(_warning, look.doubts), *map(_hint, look.hints), _HERE_ONLY)

@@ -42,7 +42,10 @@ plan_commands = typer.Typer(help="Plans.", no_args_is_help=True)
 )
 def new_plan(
     data: Annotated[
-        str | None, typer.Argument(metavar="DATA", help="a table that is public or made up")
+        list[str] | None,
+        typer.Argument(
+            metavar="DATA...", help="a table that is public or made up, or several of the same columns"
+        ),
     ] = None,
     target: Annotated[str | None, typer.Option(metavar="COLUMN", help="the column to predict")] = None,
     event: Annotated[
@@ -83,24 +86,25 @@ def new_plan(
     """Propose a plan from a public or made-up table, and say what was guessed and what people have to decide."""
     from clients.data.sources.reading import read
     from clients.drafting.plans import Wanted, propose
+    from clients.drafting.several import as_one
     from clients.drafting.sources import Reading, by_options
     from federation.files import refuse_existing, write_new
 
     refuse_existing(out)
     if run is not None:
-        if data is not None or event is not None:
+        if data or event is not None:
             raise InputError("--from contradicts DATA and --event", hint="name a table, or a run")
         found = _from_run(run, target, name, feature or (), Wanted(epsilon, records))
         write_new(out, found.text)
         _told(found, out, as_json=as_json)
         return
-    if data is None:
+    if not data:
         raise InputError("DATA is missing: a table that is public or made up", hint="or --from RUN")
-    _confirm_public(data, public)
-    reading = Reading(data, query, sheet, None, separator, decimal, encoding, columns)
+    _confirm_public(some(data), public)
+    ways = (query, sheet, None, separator, decimal, encoding, columns)
     with by_options("DATA"):
-        table = read(reading.origin())
-    wanted, title = Wanted(epsilon, records, event), name or Path(data).stem
+        table = as_one([read(Reading(source, *ways).origin()) for source in data])
+    wanted, title = Wanted(epsilon, records, event), name or Path(data[0]).stem
     found = propose(table, target or _asked_target(table), title, feature or (), wanted)
     write_new(out, found.text)
     _told(found, out, as_json=as_json)

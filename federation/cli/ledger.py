@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 from federation.cli.options import AsJson, Debug
 from federation.cli.streams import print_json
 from federation.cli.telling.checkpoints import checkpoint, cosign, prove, verify_proof
+from federation.cli.telling.site_page import page
 from federation.cli.telling.withdraw import print_withdrawn, withdraw, withdrawn_of
 from federation.errors import AuditFailure
 from federation.words import many, printable
@@ -114,6 +115,7 @@ def verify(
     typer.echo("That nothing was cut off its end only others can tell: federation audit RUN --ledger FILE")
 
 
+ledger.command(epilog="Example: [bold]federation ledger page site.toml --out left.html[/bold]")(page)
 ledger.command(epilog="Example: [bold]federation ledger checkpoint site.toml --out now.checkpoint[/bold]")(
     checkpoint
 )

@@ -31,6 +31,7 @@ from federation.cli.streams import print_json
 from federation.cli.telling.auditing import audit
 from federation.cli.telling.explain import explain
 from federation.cli.telling.predict import predict
+from federation.cli.telling.rehearse import rehearse
 from federation.errors import InputError
 from federation.log import warnings_to_stderr
 from federation.origins import check_origins
@@ -88,6 +89,10 @@ def check(
     sites: Annotated[
         Path | None, typer.Option(metavar="DIR", help="every site of a simulation: data, policies, cohort")
     ] = None,
+    rehearse: Annotated[
+        bool,
+        typer.Option("--rehearse", help="with --site: measure what is installed, as federation rehearse"),
+    ] = False,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
@@ -101,9 +106,11 @@ def check(
 
     if site is not None and sites is not None:
         raise InputError("--site and --sites are two questions", hint="ask for one of them")
+    if rehearse and site is None:
+        raise InputError("--rehearse goes with --site", hint="without a site: federation rehearse PLAN")
     show = print_json if as_json else None
     if site is not None:
-        check_site(load(plan), site, show)
+        check_site(load(plan), site, show, rehearsed=rehearse)
     elif sites is not None:
         check_sites(load(plan), sites, show)
     else:
@@ -134,6 +141,9 @@ app.command(epilog="Example: [bold]federation forget runs/first[/bold]")(forget)
 _SERVE = "federation serve plan.toml --roster roster.toml --state runs/first --address fed.example.org:8443"
 app.command(epilog=f"Example: [bold]{_SERVE}[/bold]")(serve)
 app.command(epilog="Example: [bold]federation status runs/first[/bold]")(status)
+
+
+app.command(epilog="Example: [bold]federation rehearse plan.toml --site site.toml[/bold]")(rehearse)
 
 
 app.command(epilog="Example: [bold]federation explain runs/first --scorecard points.csv[/bold]")(explain)

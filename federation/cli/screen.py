@@ -72,16 +72,14 @@ def _console(width: int) -> Console:
 
 def folds_table(found: Folds) -> Table:
     """Each fold, then mean and deviation. All of it is noised."""
-    from federation.report.folds import FIGURES
-    from federation.report.numbers import figure
+    from federation.report.folds import FIGURES, figures_of
+    from federation.report.numbers import figure, plain
 
-    table = titled(
-        f"{len(found.folds)} folds, noised", "tested on", *(name.replace("_", " ") for name in FIGURES)
-    )
-    for line in found.folds:
-        table.add_row(f"fold {line.fold}", *(figure(getattr(line.published, name)) for name in FIGURES))
-    for name, values in (("mean", found.mean), ("deviation", found.deviation)):
-        table.add_row(name, *(figure(values.get(each)) for each in FIGURES))
+    each = {f"fold {line.fold}": figures_of(line.published.to_json()) for line in found.folds}
+    names = next(iter(each.values()), dict.fromkeys(FIGURES))
+    table = titled(f"{len(found.folds)} folds, noised", "tested on", *map(plain, names))
+    for words, values in {**each, "mean": found.mean, "deviation": found.deviation}.items():
+        table.add_row(words, *(figure(values.get(name)) for name in names))
     return table
 
 

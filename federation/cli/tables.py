@@ -18,7 +18,7 @@ from rich.text import Text
 from federation.cli.process import command_line
 from federation.cli.screen import folds_table, show, styled, titled, told_folds
 from federation.cli.telling.risk import HITS, hits, risk_lines
-from federation.report.numbers import MISSING, figure, held_out, short, spent, upward
+from federation.report.numbers import MISSING, figure, held_out, short, spent, spread, upward
 from federation.report.risks.words import hits_of
 from federation.words import many, printable, some
 
@@ -41,6 +41,7 @@ _NOT_MEASURED = "Metrics of held-out records are not measured at a real run."
 
 def print_report(report: Report, folder: Path) -> None:
     """Print a run: the guarantee, the sites, the metrics beside their baselines, the paths of the files."""
+    from federation.cli.showing.fairness import fairness_lines
     from federation.report import wording
 
     lines: tuple[Text | str | Table, ...] = (
@@ -64,8 +65,9 @@ def print_report(report: Report, folder: Path) -> None:
     if not report.simulated:
         show(_NOT_MEASURED)
     show(*filter(None, [wording.model(report)]))
+    show(*fairness_lines(report))
     if report.evaluation.baselines.get("without_privacy"):
-        show(f"without privacy: {wording.NOT_TUNED}")
+        show(f"without privacy: {wording.SAME_SETTINGS}")
     show(*_files(folder))
 
 
@@ -99,7 +101,7 @@ def print_folds(found: CrossValidation, folder: Path) -> None:
 def _spread(found: Spread | None) -> str:
     if found is None or found.mean is None:
         return MISSING
-    return f"{found.mean:.3f}" + ("" if found.deviation is None else f" ± {found.deviation:.3f}")
+    return f"{found.mean:.3f}{spread(found.deviation)}"
 
 
 def print_facts(facts: Mapping[str, Any]) -> None:

@@ -206,7 +206,8 @@ class Evaluation(Table):
     come before that of the model, each without the records of one fold and evaluated on these.
 
     `bins`, of two classes: what is published is a noised histogram of scores in so many bins, by class, and by the
-    values of the columns that `groups` names (20 bins where only these are named).
+    values of the columns that `groups` names (20 bins where only these are named). Of numbers and counts, noised
+    sums of errors, with `bins` also by what is predicted; of times, a noised histogram of scores by time and end.
     """
 
     epsilon: float | None = Field(default=None, gt=0, le=MAX_EPSILON, examples=["0.5"])

@@ -27,6 +27,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -101,7 +103,7 @@ def unlikely(released: Tensor, allowed: Span) -> Unlikely | None:
     apart = max(numbers.max() - middle, middle - numbers.min())
     found = (
         Unlikely("coordinate", float(apart) / half),
-        Unlikely("norm", math.sqrt(numbers.dot(numbers)) / allowed.norm),
+        Unlikely("norm", math.sqrt(np.einsum("i,i->", numbers, numbers)) / allowed.norm),
     )
     worst = max(found, key=lambda one: one.ratio)
     return worst if worst.ratio > 1 + _FLOATS else None

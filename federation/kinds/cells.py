@@ -1,18 +1,18 @@
-"""The cells of a noised histogram: score bin x class x group, all public, from the plan alone.
+"""What a published evaluation adds up, from the plan alone: the cells of a noised histogram, or bounded sums.
 
-A record stands in one cell of each table: one table for each column that `evaluation.groups` names, or one over
-everybody. All tables are one vector, published together, and a record's part of it has one 1 in each: it is
-sqrt(tables) long, and so at most is the mean of several records' parts, which is what a patient counts with. Tables
-side by side move less than a table of all groups crossed would have cells.
+Of two classes a block (`federation.kinds.blocks`) is score bin x class, and a record adds one 1 to it. Blocks of
+what is no class are in `federation.kinds.moments`.
 """
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_right
 from dataclasses import dataclass
+from typing import TypeAlias
 
-from federation.config.tables import Rules
+from federation.config.tables import Evaluation, Rules
+from federation.kinds.blocks import Blocks, Group
+from federation.kinds.moments import Numbers, Times
 
 CLASSES = 2
 BINS = 20  # where the plan names groups and no bins
@@ -21,20 +21,16 @@ MOST_CELLS = 2**14
 
 
 @dataclass(frozen=True)
-class Group:
-    """A column whose values are told apart. `parts` are the values as people read them, in the input's order."""
+class Cells(Blocks):
+    """`edges` are the inner ones of the score's bins, ascending; a score at an edge is in the bin above it.
 
-    name: str
-    parts: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Cells:
-    """`edges` are the inner ones of the score's bins, ascending; a score at an edge is in the bin above it."""
+    `shares`: of recall among the highest scores, in percent, as far as the plan asks for it.
+    """
 
     edges: tuple[float, ...]
     threshold: float
     groups: tuple[Group, ...]
+    shares: tuple[int, ...] = ()
 
     @property
     def bins(self) -> int:
@@ -47,19 +43,9 @@ class Cells:
         return CLASSES * self.bins
 
     @property
-    def tables(self) -> tuple[Group, ...]:
-        """One for each column of groups, or one over everybody."""
-        return self.groups or (Group("", ("",)),)
-
-    @property
-    def length(self) -> int:
-        """How many cells there are."""
-        return self.block * sum(len(table.parts) for table in self.tables)
-
-    @property
-    def norm(self) -> float:
-        """How long the part of one record, or patient, is at most."""
-        return math.sqrt(len(self.tables))
+    def reach(self) -> float:
+        """A record is in one cell."""
+        return 1.0
 
     @property
     def answered(self) -> int:
@@ -74,19 +60,30 @@ class Cells:
         """
         return self.shared * self.block / CLASSES
 
-    @property
-    def shared(self) -> float:
-        """The variance of the noise on a cell of everybody, over that on a cell of a group."""
-        return sum(len(table.parts) for table in self.tables) / len(self.tables) ** 2
+
+Summed: TypeAlias = Cells | Numbers | Times
+
+
+def cells_of_classes(asked: Evaluation, groups: tuple[Group, ...], shares: tuple[int, ...]) -> Cells | None:
+    """The cells of two classes; None where right and wrong answers alone are counted."""
+    if asked.bins is None and not groups:
+        return None
+    bins, threshold = asked.bins or BINS, asked.threshold or MIDDLE
+    inner = {place / bins for place in range(1, bins)}
+    return Cells(tuple(sorted(inner | {threshold})), threshold, groups, shares)
+
+
+def blocks_of(rules: Rules) -> Summed | None:
+    """What a plan's evaluation adds up; None where it counts right and wrong answers only."""
+    if isinstance(rules.task, str):
+        return None
+    parts = {feature.name: tuple(map(str, feature.parts)) for feature in rules.task.features}
+    groups = tuple(Group(name, parts[name]) for name in rules.evaluation.groups or ())
+    found: Summed | None = rules.task.outcome.blocks(rules.evaluation, groups)
+    return found
 
 
 def cells_of(rules: Rules) -> Cells | None:
-    """The cells that a plan's evaluation counts in; None where it counts right and wrong answers only."""
-    bins, names = rules.evaluation.bins, rules.evaluation.groups or ()
-    if bins is None and not names:
-        return None
-    threshold = rules.evaluation.threshold or MIDDLE
-    inner = {place / (bins or BINS) for place in range(1, bins or BINS)}
-    parts = {feature.name: tuple(map(str, feature.parts)) for feature in rules.task.features}
-    groups = tuple(Group(name, parts[name]) for name in names)
-    return Cells(tuple(sorted(inner | {threshold})), threshold, groups)
+    """The same where it is a histogram of two classes' scores."""
+    blocks = blocks_of(rules)
+    return blocks if isinstance(blocks, Cells) else None

@@ -1,7 +1,7 @@
 """The kind of a published evaluation: noised sums over the held-out records of all sites.
 
-Three of them, right answers, wrong answers and loss; or, where the plan says `evaluation.bins`, the cells of a
-histogram (`federation.kinds.cells`).
+Three of them, right answers, wrong answers and loss; where the plan says `evaluation.bins`, the cells of a
+histogram (`federation.kinds.cells`); of what is no class, bounded sums (`federation.kinds.moments`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from federation.config.schema import Mistake
 from federation.kinds.allowed import Span
 from federation.kinds.base import Parties, Rows, Work, Works, once
-from federation.kinds.cells import Cells, cells_of
+from federation.kinds.cells import Summed, blocks_of
 from federation.kinds.folds import evaluations, is_in_one, tests
 from federation.kinds.sums import NoisedSum
 from privacy.accounting.calibration import noise_multiplier
@@ -68,20 +68,20 @@ class Figures(NoisedSum):
         return noise_multiplier(epsilon, delta, 1.0, self.releases)
 
     @property
-    def cells(self) -> Cells | None:
-        """What is counted in, where it is a histogram."""
-        return cells_of(self.rules)
+    def blocks(self) -> Summed | None:
+        """What is added up, where it is more than answers and loss."""
+        return blocks_of(self.rules)
 
     @property
     def norm(self) -> float:
         """How far one record, or patient, moves all sums together: one bound on one vector."""
-        cells = self.cells
-        return FIGURES_NORM if cells is None else cells.norm
+        blocks = self.blocks
+        return FIGURES_NORM if blocks is None else blocks.norm
 
     def length(self, parties: Parties) -> int:
-        """Three sums, or one for each cell."""
-        cells = self.cells
-        return FIGURES if cells is None else cells.length
+        """Three sums, or one for each number of the blocks."""
+        blocks = self.blocks
+        return FIGURES if blocks is None else blocks.length
 
     @once
     def mechanism(self, parties: Parties) -> GaussianMechanism:
@@ -98,7 +98,9 @@ class Figures(NoisedSum):
         return self.norm * parties.sizes[site]
 
     def span(self, parties: Parties, survivors: Collection[str]) -> Span:
-        """Nothing is counted below zero, but for the rounding."""
+        """Nothing is counted below zero, but for the rounding; sums of errors are."""
+        if (blocks := self.blocks) is not None and blocks.is_signed:
+            return super().span(parties, survivors)
         least = -len(survivors) * self.mechanism(parties).step / 2
         return replace(super().span(parties, survivors), lowest=least)
 

@@ -200,6 +200,7 @@ class SummedGradients(NoisedSum):
         scale = self.rules.training.learning_rate / self._expected(parties, survivors)
         return self.sum_variance(parties, len(survivors), reduced) * (scale * scale)
 
+    @once
     def _expected(self, parties: Parties, survivors: Collection[str]) -> float:
         return self.rules.training.sample_rate * sum(parties.sizes[site] for site in survivors)
 

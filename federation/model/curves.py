@@ -1,10 +1,10 @@
 """What a linear or an additive model makes of each feature, read from its params alone: curves, and their noise.
 
-Such a model adds up: the log-odds of a class are an intercept and one number per feature. A `Curve` has that
-number at points of the feature, in its own units; between two of them the model goes along the straight line, on
-the feature's scale. The columns of a feature say a constant between them that the intercept says, too, so what is
-shown is centered: over its public range, or its values, a curve is 0 in the mean, and the intercept takes what was
-there. A mean over the records would have to be paid for.
+Such a model adds up: what it predicts, such as the log-odds of a class (federation/model/contrasts.py), is an
+intercept and one number per feature. A `Curve` has that number at points of the feature, in its own units; between
+two of them the model goes along the straight line, on the feature's scale. The columns of a feature say a constant
+between them that the intercept says, too, so what is shown is centered: over its public range, or its values, a
+curve is 0 in the mean, and the intercept takes what was there. A mean over the records would have to be paid for.
 
 `noise` is the standard deviation that the noise of privacy makes in what is shown: of the effect at a point, not
 of the difference of two. It is what the noise makes, and no confidence interval: it says nothing of how the records
@@ -22,20 +22,17 @@ from itertools import accumulate
 import numpy as np
 from numpy.typing import NDArray
 
+from federation.model.contrasts import contrasts, intercepts_of, split
 from federation.model.points import Points, points_of
 from federation.plan.maps import slices
 from federation.plan.tabular import TabularTask
-from federation.plan.tasks import Classification
-
-ADDITIVE = ("logistic", "additive")
-"""The models that add up. Of another there are no curves."""
 
 _Numbers = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Curve:
-    """What a feature adds to the log-odds of `outcome`, at points in order.
+    """What a feature adds to `outcome`, at points in order: of classes, to its log-odds.
 
     Of two classes there is one curve, of the second against the first; of more, one for each class against the
     mean of all. `at` is None at a point that is no number: a value, or a cell that is missing. `labels` are the
@@ -74,11 +71,11 @@ def curves(task: TabularTask, params: Sequence[float], deviation: float | None) 
     for feature in task.features:
         for points in read.points[feature.name]:
             shape = read.curve(feature.name, points)
-            for outcome, of in _contrasts(task):
-                effect, noise = read.shown(shape, of, deviation)
+            for one in contrasts(task):
+                effect, noise = read.shown(shape, one.of, deviation)
                 each = None if noise is None else tuple(noise.tolist())
                 effects = tuple(effect.tolist())
-                found.append(Curve(points.name, outcome, points.at, points.labels, effects, each))
+                found.append(Curve(points.name, one.outcome, points.at, points.labels, effects, each))
     return tuple(found)
 
 
@@ -89,17 +86,20 @@ def surfaces(task: TabularTask, params: Sequence[float], deviation: float | None
     for pair in task.cross or ():
         labels = read.crossed(pair[0]).labels, read.crossed(pair[1]).labels
         sides, shape = (len(labels[0]), len(labels[1])), read.surface(pair)
-        for outcome, of in _contrasts(task):
-            effect, noise = read.shown(shape, of, deviation)
+        for one in contrasts(task):
+            effect, noise = read.shown(shape, one.of, deviation)
             each = None if noise is None else _table(noise.reshape(sides))
-            found.append(Surface(pair, outcome, labels, _table(effect.reshape(sides)), each))
+            found.append(Surface(pair, one.outcome, labels, _table(effect.reshape(sides)), each))
     return tuple(found)
 
 
 def intercepts(task: TabularTask, params: Sequence[float]) -> dict[str, float]:
-    """The log-odds by outcome where all curves and surfaces are 0: with those at a record's cells they add up."""
+    """What is predicted where all curves and surfaces are 0: with those at a record's cells it adds up.
+
+    Of a time until an event there is one for each bin.
+    """
     read = _Read.of(task, params)
-    return {outcome: float(of @ (read.weights @ read.base() + read.bias)) for outcome, of in _contrasts(task)}
+    return intercepts_of(task, read.bias, read.weights @ read.base())
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +107,7 @@ class _Read:
     """A model's params, and the points of its features. A row over all inputs picks what adds up to one effect."""
 
     task: TabularTask
-    weights: _Numbers  # (classes, inputs)
+    weights: _Numbers  # (outputs, inputs)
     bias: _Numbers
     points: Mapping[str, tuple[Points, ...]]
     places: Mapping[str, slice]
@@ -115,7 +115,7 @@ class _Read:
 
     @classmethod
     def of(cls, task: TabularTask, params: Sequence[float]) -> _Read:
-        weights, bias = _split(task, params)
+        weights, bias = split(task, params)
         places = slices(task.features)
         widths = [
             (places[first].stop - places[first].start) * (places[second].stop - places[second].start)
@@ -170,33 +170,6 @@ class _Read:
 
     def _rows(self, many: int) -> _Numbers:
         return np.zeros((many, self.weights.shape[1]))
-
-
-def _split(task: TabularTask, params: Sequence[float]) -> tuple[_Numbers, _Numbers]:
-    """Weights (classes, inputs) and bias (classes,)."""
-    if task.model not in ADDITIVE:
-        raise ValueError(f'a model of kind "{task.model}" does not add up')
-    if task.rows is not None:
-        raise ValueError("rows that are divided by their length do not add up")
-    flat, classes = np.asarray(params, np.float64), len(_classes(task))
-    if flat.shape != ((task.inputs + 1) * classes,):
-        raise ValueError("these are no params of this task's model")
-    return flat[: task.inputs * classes].reshape(classes, task.inputs), flat[task.inputs * classes :]
-
-
-def _contrasts(task: TabularTask) -> list[tuple[str, _Numbers]]:
-    """Each outcome, and how its log-odds follow from the outputs of the model."""
-    classes = _classes(task)
-    many = len(classes)
-    if many == 2:
-        return [(classes[1], np.array([-1.0, 1.0]))]
-    return list(zip(classes, np.eye(many) - 1 / many, strict=True))
-
-
-def _classes(task: TabularTask) -> tuple[str, ...]:
-    if not isinstance(task, Classification):
-        raise ValueError("curves are of log-odds, and this task has no classes")
-    return task.classes
 
 
 def _table(numbers: _Numbers) -> tuple[tuple[float, ...], ...]:

@@ -16,7 +16,7 @@ from federation.plan.dates import DAYS, Date
 from federation.plan.features import MISSING, OTHER, Feature, Numeric
 from federation.plan.maps import hats
 from federation.plan.numerals import as_text
-from federation.plan.scales import unscaled
+from federation.plan.scales import corners, unscaled
 
 Numbers = NDArray[np.float64]
 
@@ -59,12 +59,12 @@ def points_of(feature: Feature) -> tuple[Points, ...]:
 
 
 def _of_number(feature: Numeric) -> Points:
-    many = feature.knots or (2 if feature.scale is None else _ON_A_SCALE)
-    places = np.linspace(-1.0, 1.0, many)
-    columns = places[:, None] if feature.knots is None else hats(places, feature.knots)
+    many, listed = feature.hats or (2 if feature.scale is None else _ON_A_SCALE), corners(feature)
+    places = np.linspace(-1.0, 1.0, many) if listed is None else listed
+    columns = places[:, None] if feature.hats is None else hats(places, feature.hats, listed)
     numbers = unscaled(places, feature)
     labels = [as_text(float(f"{one:.4g}")) for one in numbers.tolist()]
-    return _line(feature.name, numbers, labels, columns, feature.missing == "indicator")
+    return _line(feature.name, numbers, labels, columns, feature.missing == "indicator", places)
 
 
 def _of_date(feature: Date) -> tuple[Points, ...]:
@@ -104,10 +104,19 @@ def _with_missing(points: Points, width: int, *, is_marked: bool) -> Points:
     )
 
 
-def _line(name: str, at: Numbers, labels: Sequence[str], columns: Numbers, has_missing: bool) -> Points:
-    """Points along a line, weighted as its mean is: halves at the ends."""
-    weights = np.full(len(at), 1 / (len(at) - 1))
-    weights[[0, -1]] /= 2
+def _line(
+    name: str,
+    at: Numbers,
+    labels: Sequence[str],
+    columns: Numbers,
+    has_missing: bool,
+    places: Numbers | None = None,
+) -> Points:
+    """Points along a line, weighted as its mean over `places` is: half of the way to each neighbor."""
+    gaps = np.diff(np.linspace(-1.0, 1.0, len(at)) if places is None else places) / 4
+    weights = np.zeros(len(at))
+    weights[:-1] += gaps
+    weights[1:] += gaps
     points = Points(name, tuple(at.tolist()), tuple(labels), columns, weights)
     if not has_missing:
         return points

@@ -25,7 +25,7 @@ from federation.model.outcomes import loss_of
 from federation.model.params import Layout
 from federation.plan.identifiers import digest_of
 from federation.plan.outcomes import Classes, Outcome
-from federation.plan.plan import UNPUBLISHED, Plan
+from federation.plan.plan import Plan
 from federation.plan.tabular import TabularTask
 from federation.plan.tasks import Classification
 from privacy.errors import UnsafeParameters
@@ -134,8 +134,11 @@ def _check_figures(plan: Plan, task: Task) -> None:
     """What a plan says of figures has to fit what a task of the user's own predicts: nobody else knows."""
     if isinstance(task.predicts, Classes):
         return
-    if plan.figures is not None:
-        raise TaskError(f"{task.name}: evaluation.epsilon {UNPUBLISHED}", hint="remove it from the plan")
+    if plan.figures is not None and not isinstance(plan.task, TabularTask):
+        raise TaskError(
+            f"{task.name}: evaluation.epsilon publishes right and wrong answers, which there are of classes only",
+            hint="remove it from the plan",
+        )
     known = task.predicts.metrics
     if unknown := [name for name in plan.evaluation.metrics if name not in known]:
         hint = f"write evaluation.metrics = {inline(list(type(task.predicts).usual))}"

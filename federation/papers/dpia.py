@@ -73,7 +73,7 @@ def _risks(facts: Facts) -> Iterator[str]:
     yield "Likelihood and severity are for the controllers to judge. What the mathematics bounds:"
     yield ""
     meaning = wording.meaning(facts.report.privacy)
-    yield from bullets([facts.guarantee, *([meaning] if meaning else [])])
+    yield from bullets([facts.guarantee, *([meaning] if meaning else []), *facts.risks])
     if facts.report.privacy.units:
         yield ""
         yield from table(

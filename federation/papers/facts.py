@@ -14,10 +14,11 @@ from federation.config.purpose import TITLES
 from federation.errors import AuditFailure
 from federation.plan.plan import Plan, load
 from federation.plan.tabular import TabularTask
-from federation.report import wording
+from federation.report import evaluated, wording
 from federation.report.files import read_report
 from federation.report.numbers import tiny, upward
-from federation.report.report import Report, metrics_of, whole
+from federation.report.report import Report, metrics_of, whole, whole_risk
+from federation.report.risks.words import NO_PROMISE, sentences
 from federation.words import many
 
 BLANK = "TO BE FILLED IN"
@@ -64,6 +65,16 @@ class Facts:
         return f"Epsilon {upward(self.epsilon, 3)} at delta {tiny(self.delta)}, for {unit} added or removed."
 
     @property
+    def risks(self) -> tuple[str, ...]:
+        """What the claim means in risk, a sentence for each figure, as the audit recounted them."""
+        known, privacy = whole_risk(self.report.privacy), self.report.privacy
+        if not privacy.private:
+            return ()
+        if known is None:
+            return (NO_PROMISE,)
+        return tuple(said.text for said in sentences(known.to_json(), privacy.unit))
+
+    @property
     def date(self) -> str:
         """The day the run was finished, as YYYY-MM-DD. AuditFailure if the report does not say it."""
         if self.report.made is None:
@@ -107,7 +118,11 @@ class Facts:
             if value is not None
         ]
         folds = self.report.folds
-        if published := wording.published(evaluation.published) if folds is None else wording.folds(folds):
+        if (
+            published := evaluated.published(evaluation.published)
+            if folds is None
+            else evaluated.folds(folds)
+        ):
             told.append(("published evaluation", published))
         return tuple(told)
 

@@ -67,7 +67,10 @@ def _guarantee(facts: Facts) -> _Answers:
             else "There is none."
         ),
     )
-    yield "What does epsilon mean for one person?", wording.meaning(privacy) or "Nothing is promised."
+    yield (
+        "What does epsilon mean for one person?",
+        " ".join([wording.meaning(privacy), *facts.risks]).strip() or "Nothing is promised.",
+    )
     yield (
         "Has the claim been verified by others than who makes it?",
         (

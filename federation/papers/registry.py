@@ -81,7 +81,7 @@ def _private(facts: Facts) -> dict[str, Any]:
             "privacy_unit": _UNIT[privacy.unit],
             "privacy_unit_details": _ADJACENT[privacy.unit],
             "privacy_parameters": _parameters(facts),
-            "privacy_parameters_details": wording.meaning(privacy),
+            "privacy_parameters_details": " ".join([wording.meaning(privacy), *facts.risks[:1]]),
         },
         "deployment_model": {
             "model_name": "Central" if privacy.noise == "central" else "Federated",

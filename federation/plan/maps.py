@@ -4,7 +4,8 @@ They follow from the plan alone and look at one record at a time, so they cost n
 site. With them a model that adds up can bend: what a number contributes is then a line through `knots` points of
 its public range, and what two crossed features contribute is one number per pair of their columns.
 
-The knots lie evenly on the feature's scale, the first at `low`, the last at `high`. A number between two knots is
+The knots lie evenly on the feature's scale, the first at `low`, the last at `high`; or where a list has them, with
+these two beside it. A number between two knots is
 shared by their hats, so the hats of a number add up to 1, and at most two of them are not 0: a feature adds no more
 to a record's length than a value of a list does, however many knots it has.
 """
@@ -26,16 +27,21 @@ MOST_CROSSED = 512
 Block = NDArray[np.float32]
 
 
-def hats(places: NDArray[np.float64], knots: int) -> NDArray[np.float64]:
+def hats(
+    places: NDArray[np.float64], knots: int, corners: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
     """Linear B-splines of places (n,) in [-1, 1]: (n, knots), each row from 0 to 1 and 1 in all.
+
+    `corners` (knots,) say where the knots are that do not lie evenly.
 
     >>> hats(np.array([-1.0, 0.25, 1.0]), 3)
     array([[1.  , 0.  , 0.  ],
            [0.  , 0.75, 0.25],
            [0.  , 0.  , 1.  ]])
     """
-    at = (places + 1) / 2 * (knots - 1)
-    return np.maximum(0.0, 1.0 - np.abs(at[:, None] - np.arange(knots)))
+    numbered = np.arange(knots)
+    at = (places + 1) / 2 * (knots - 1) if corners is None else np.interp(places, corners, numbered)
+    return np.maximum(0.0, 1.0 - np.abs(at[:, None] - numbered))
 
 
 def slices(features: Sequence[Feature]) -> dict[str, slice]:

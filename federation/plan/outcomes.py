@@ -1,7 +1,8 @@
 """What a plan predicts, as public numbers: classes, a number on a range, the time until an event, or a count.
 
 Whatever treats them differently (the loss, the reading of cells, the metrics) has one function for each and chooses
-by the type. Nothing here looks at data: scales, bins and caps are the plan's, so they leak nothing.
+by the type. `blocks` is what a published evaluation adds up, by groups. Nothing here looks at data: scales, bins
+and caps are the plan's, so they leak nothing.
 """
 
 from __future__ import annotations
@@ -10,7 +11,11 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from federation.config.tables import METRICS
+from federation.config.tables import METRICS, Evaluation
+from federation.kinds.blocks import Group
+from federation.kinds.cells import Cells, cells_of_classes
+from federation.kinds.moments import TIME_BINS, Numbers, Times
+from federation.plan.measures import shares_of
 from federation.plan.numerals import as_text
 
 
@@ -25,6 +30,10 @@ class Classes:
     def outputs(self) -> int:
         """Width of a model's output: a logit for each class."""
         return self.count
+
+    def blocks(self, asked: Evaluation, groups: tuple[Group, ...]) -> Cells | None:
+        """A histogram of scores, where the plan asks for one."""
+        return cells_of_classes(asked, groups, shares_of(asked.metrics))
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -48,6 +57,10 @@ class Range:
     def outputs(self) -> int:
         """One: the number, scaled as the labels are."""
         return 1
+
+    def blocks(self, asked: Evaluation, groups: tuple[Group, ...]) -> Numbers:
+        """Bounded sums of errors and targets; with `bins`, of errors by what is predicted."""
+        return Numbers(self.low, self.high, asked.bins or 0, groups)
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -75,6 +88,11 @@ class Survival:
         """The metrics of single horizons: the bin at whose end each looks."""
         return {f"brier_at_{as_text(end)}": place for place, end in enumerate(self.ends)}
 
+    def blocks(self, asked: Evaluation, groups: tuple[Group, ...]) -> Times:
+        """Score bin x time x how it ended and, where the plan names one, what Brier scores are made of."""
+        has_brier = any("brier" in name for name in asked.metrics)
+        return Times(self.ends, asked.bins or TIME_BINS, has_brier, groups)
+
     @property
     def metrics(self) -> tuple[str, ...]:
         """The metrics that there are."""
@@ -97,6 +115,10 @@ class Counts:
         """One: the logarithm of the rate."""
         return 1
 
+    def blocks(self, asked: Evaluation, groups: tuple[Group, ...]) -> Numbers:
+        """Bounded sums of errors and of the deviance; with `bins`, of errors by what is predicted."""
+        return Numbers(0.0, float(self.most), asked.bins or 0, groups, is_count=True)
+
     @property
     def metrics(self) -> tuple[str, ...]:
         """The metrics that there are."""
@@ -113,6 +135,9 @@ class Tally:
     def outputs(self) -> int:
         """One: a param for each input."""
         return 1
+
+    def blocks(self, asked: Evaluation, groups: tuple[Group, ...]) -> None:
+        """None: no score is made."""
 
     @property
     def metrics(self) -> tuple[str, ...]:

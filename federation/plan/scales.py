@@ -21,6 +21,13 @@ def scaled(values: Numbers, feature: Numeric) -> Numbers:
     return np.clip(2 * share - 1, -1.0, 1.0)
 
 
+def corners(feature: Numeric) -> Numbers | None:
+    """Where the knots of a list are in [-1, 1], the ends of the range among them; None where they lie evenly."""
+    if not isinstance(feature.knots, tuple):
+        return None
+    return scaled(np.array([feature.low, *feature.knots, feature.high]), feature)
+
+
 def unscaled(places: Numbers, feature: Numeric) -> Numbers:
     """Back from [-1, 1] to the range."""
     low, high, share = scale_of(feature, feature.low), scale_of(feature, feature.high), (places + 1) / 2

@@ -11,14 +11,14 @@ from federation.errors import CheckpointError
 from federation.files import kept, replace_file
 from federation.report.report import Report
 
-PAGE = "report.html"
+PAGE, REPORT = "report.html", "report.json"
 _log = logging.getLogger(__name__)
 
 
 def write_report(folder: Path, report: Report) -> None:
     """Write `folder`/report.json as a whole: a reader never sees half a file. CheckpointError if it cannot be."""
     text = json.dumps(report.to_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    with kept(folder / "report.json") as path:
+    with kept(folder / REPORT) as path:
         replace_file(path, text.encode())
 
 
@@ -39,7 +39,7 @@ def write_page(folder: Path, report: Report, verdict: str = "") -> None:
 
 def read_report(folder: Path) -> Report:
     """The report of a complete run. CheckpointError if report.json cannot be read."""
-    path = folder / "report.json"
+    path = folder / REPORT
     try:
         return Report.from_json(json.loads(path.read_text("utf-8")))
     except (OSError, ValueError, RecursionError):

@@ -24,6 +24,17 @@ def figure(value: float | None, why: str = "") -> str:
     return f"{MISSING} ({why})" if why else MISSING
 
 
+def spread(half: float | None) -> str:
+    """How far a figure may be off, behind it; "" where nobody knows, or where nothing differed.
+
+    >>> spread(0.1), spread(0.0001), spread(0.0), spread(None)
+    (' ± 0.100', ' ± less than 0.001', '', '')
+    """
+    if not half:
+        return ""
+    return f" ± {half:.3f}" if half >= 0.0005 else " ± less than 0.001"
+
+
 def short(value: float | None, missing: str = MISSING) -> str:
     """A number to four digits; `missing` for None and for what is not finite."""
     return missing if value is None or not math.isfinite(value) else f"{value:.4g}"

@@ -17,8 +17,10 @@ from federation.config.purpose import lines as told_purpose
 from federation.plan.guarantee import told_of_parts
 from federation.plan.measures import SIGNED
 from federation.report import judged, tabulated, wording
+from federation.report.fairness import gaps
+from federation.report.fairness import words as fairness
 from federation.report.numbers import MISSING, count, figure, held_out, moment, octets, plain, tiny
-from federation.report.published import Counted, rows_of
+from federation.report.published import Counted, Measured, in_order, rows_of
 from federation.report.report import Metrics, Report, metrics_of, whole
 from federation.report.said.section import Section
 from federation.report.stated import stated
@@ -28,7 +30,7 @@ from federation.report.templates import page_template
 _MOST_BARS = 200  # of one drawing
 _OFF_SCALE = ("loss", *SIGNED)
 _BASELINES = {
-    "without_privacy": "the same settings without privacy, not tuned for it",
+    "without_privacy": "the same settings without privacy; with its own it may do better",
     "local_only": "each site's own model, without privacy, on its own records",
     "majority": "always the majority class",
 }
@@ -51,6 +53,7 @@ def render(report: Report, verdict: str = "", *, curves: bool = True, section: S
         wording.allowing,
         wording.hits,
         stated,
+        in_order,
     )
     page = page_template(Path(__file__).parent, *filters)
     return page.render(
@@ -88,6 +91,14 @@ def render(report: Report, verdict: str = "", *, curves: bool = True, section: S
         answers=judged.answers(report.evaluation),
         in_the_large=judged.in_the_large(report.evaluation),
         clipping=judged.clipping(report.evaluation, report.privacy),
+        groups=fairness.group_rows(report.evaluation),
+        few=fairness.FEW if fairness.is_any_hidden(report.evaluation) else "",
+        gaps=fairness.gap_rows(report.evaluation),
+        no_verdict=gaps.NO_VERDICT,
+        worse=fairness.worse(report.evaluation),
+        gains=dict(fairness.gain_rows(report.evaluation)),
+        taken={} if report.timing.energy is None else report.timing.energy.sites,
+        energy=fairness.energy(report),
         curves=[Markup(drawing) for drawing in drawings],  # noqa: S704  our own plots; text in them is escaped
         invited=spread([line.cohort for line in report.rounds]),
         survived=spread([line.survivors for line in report.rounds if line.lost is None]),
@@ -111,10 +122,10 @@ def _comparison(report: Report) -> list[tuple[str, Metrics, str]]:
     return [("this run", metrics_of(told.pooled), told.why("pooled")), *known]
 
 
-def _counted(report: Report) -> list[tuple[str, Counted]]:
-    """The published histogram: everybody, and each group."""
+def _counted(report: Report) -> list[tuple[str, Counted | Measured]]:
+    """The published figures with intervals: of everybody, and of each group."""
     told = report.evaluation.published
-    return [] if told is None else list(rows_of(told.histogram))
+    return [] if told is None else list(rows_of(told.histogram or told.measured))
 
 
 def _curves(report: Report) -> list[str]:

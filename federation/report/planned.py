@@ -17,14 +17,18 @@ from federation.round.terms import Terms
 from federation.sums.sizes import facts as transcript_facts
 from privacy.accounting.events import GaussianEvent
 from privacy.accounting.units import Patient
+from privacy.secagg.parameters import Parameters
 
 
-def plan_facts(plan: Plan, size: int) -> dict[str, Any]:
-    """Settles the terms of the smallest cohort, or group: this refuses a plan on which no round could agree."""
-    dimension = _dimension(plan)
-    members = tuple(Member(site, size) for site in stand_ins(plan.cohort.minimum))
-    terms = Terms(plan, bytes(16), 1, 1, members, dimension).groups[-1]
-    event, rules = plan.kind.event, terms.parameters
+def plan_facts(plan: Plan, size: int, sites: int | None = None) -> dict[str, Any]:
+    """Settles the terms of the smallest cohort, or group: this refuses a plan on which no round could agree.
+
+    What depends on how many take part is told of the cohort that so many `sites` make, which declare a `size` each;
+    of the smallest cohort where their number is open.
+    """
+    dimension, least, usual = _dimension(plan), plan.cohort.minimum, planned_cohort(plan, sites)
+    event, rules = plan.kind.event, _terms(plan, size, least, dimension).parameters
+    terms = _terms(plan, size, least if sites is None else usual, dimension)
     return {
         "plan_digest": plan.digest,
         "name": plan.federation.name,
@@ -39,18 +43,29 @@ def plan_facts(plan: Plan, size: int) -> dict[str, Any]:
         "epsilon": None,
         "delta": plan.privacy.delta,
         "noise_multiplier": event.noise_multiplier if isinstance(event, GaussianEvent) else None,
-        **_costs(plan),
+        **_costs(plan, usual),
         **_average(plan),
-        **_groups(plan),
+        **_groups(plan, usual),
         **of_two(plan),
-        "smallest_cohort": {
-            "sites": rules.count,
-            "shares_that_unmask": rules.threshold,
-            "dropouts_survived": rules.tolerated,
-        },
+        **({} if sites is None else {"cohort": _shares(terms.parameters)}),
+        "smallest_cohort": _shares(rules),
         "upload_bytes_per_round": (dimension * terms.codec.ring_bits + 7) // 8,
-        "transcripts": transcript_facts(plan, planned_cohort(plan), dimension),
+        "transcripts": transcript_facts(plan, usual, dimension),
         "hints": list(hints(plan, dimension)),
+    }
+
+
+def _terms(plan: Plan, size: int, sites: int, dimension: int) -> Terms:
+    """Of the first round of so many sites; where they are cut into groups, of the smallest of these."""
+    members = tuple(Member(site, size) for site in stand_ins(sites))
+    return Terms(plan, bytes(16), 1, 1, members, dimension).groups[-1]
+
+
+def _shares(rules: Parameters) -> dict[str, int]:
+    return {
+        "sites": rules.count,
+        "shares_that_unmask": rules.threshold,
+        "dropouts_survived": rules.tolerated,
     }
 
 
@@ -86,19 +101,19 @@ def _average(plan: Plan) -> dict[str, Any]:
     return {"iterate_average": f"{decay:g}: of all rounds' params; it costs no privacy"}
 
 
-def _groups(plan: Plan) -> dict[str, Any]:
+def _groups(plan: Plan, sites: int) -> dict[str, Any]:
     """The groups of the planned cohort, and the noise on the mean of their means over that on one mean of all."""
-    groups, sites = plan.secure_aggregation.groups, planned_cohort(plan)
+    groups = plan.secure_aggregation.groups
     if groups is None:
         return {}
     facts: dict[str, Any] = {"sizes": list(group_sizes(sites, groups)), "combine": plan.server.combine}
     return {"groups": facts | ({"noise_factor": noise_factor(plan, sites)} if plan.is_private else {})}
 
 
-def _costs(plan: Plan) -> dict[str, Any]:
+def _costs(plan: Plan, sites: int) -> dict[str, Any]:
     """What the run costs one unit that the plan protects, as `budget` says it, and how much more noise it has."""
     if not plan.is_private:
         return {}
     unit = plan.privacy.unit
     costs = with_risk(epsilons(cost_for(plan, unit, Patient())), plan, unit, Patient())
-    return {**costs, **excess_facts(plan, planned_cohort(plan))}
+    return {**costs, **excess_facts(plan, sites)}

@@ -8,12 +8,11 @@ from __future__ import annotations
 import math
 
 from federation.plan.guarantee import TWO
+from federation.report.evaluated import folds, published
 from federation.report.numbers import tiny, upward
 from federation.report.report import (
     ExcessChoice,
-    Folds,
     PrivacyClaim,
-    Published,
     Report,
     Transcripts,
     Tried,
@@ -31,7 +30,7 @@ UNITS = {
     "client": "all the records of one site",
 }
 _CHOSEN = "A plan or model chosen by exact figures tells something of these data that no epsilon here covers."
-NOT_TUNED = "the same settings with neither clipping nor noise, not tuned for it"
+SAME_SETTINGS = "the same settings with neither clipping nor noise; with its own it may do better"
 _NOISE = {
     "distributed": "Inside that vector, the site's own share of the noise, added before it was masked.",
     "site": "Inside that vector, noise enough for the whole guarantee, drawn and added at the site.",
@@ -150,7 +149,7 @@ def assumptions(report: Report) -> list[str]:
         "The number of records of each site is public; what epsilon protects is who they are and what they hold.",
         f"Epsilon counts this run from first round to last{_and_evaluation(privacy)}, by {_accountant(privacy)}"
         f"{_cross_check(privacy)}. Other runs on the same records add to it{_elsewhere(report)}.",
-        "The plan's settings were not tuned on these training records: a run tried for tuning spends epsilon too.",
+        "Epsilon covers no choice of settings: a run that was tried on these records to choose them costs its own.",
         _covered(report),
     ]
 
@@ -162,19 +161,6 @@ def evaluation(report: Report) -> str:
     if report.evaluation.published is None and report.privacy.together is not None:
         return "The evaluation that the plan pays for was charged and not published: its epsilon counts."
     return published(report.evaluation.published)
-
-
-def folds(found: Folds) -> str:
-    """What was published of all folds as one sentence; noise that hides a fold hides their mean."""
-    mean, deviation = found.mean.get("accuracy"), found.deviation.get("accuracy")
-    each = ", ".join(
-        "hidden" if (one := line.published.accuracy) is None else f"{one:.3f}" for line in found.folds
-    )
-    parts = f"each of {len(found.folds)} folds, by models trained without it"
-    over = f"noised accuracy on the records of {parts}: {each}"
-    if mean is None or deviation is None:
-        return f"The {over}."
-    return f"The {over}; mean {mean:.3f}, standard deviation {deviation:.3f}."
 
 
 def model(report: Report) -> str:
@@ -247,6 +233,7 @@ def faults(report: Report) -> list[str]:
     return [
         f"This simulation lost sites on purpose, by a public seed: {rules}.",
         f"Its rounds would have taken {told.simulated_seconds:,.0f} seconds; nobody waited for them.",
+        "Where a round had no sum and nobody was charged, all who had joined came back for it; real sites may not.",
         f"Missing in the sum of a round to which it was invited: {', '.join(shown) or 'no site'}.",
     ]
 
@@ -337,19 +324,6 @@ def whom(line: UnitCost) -> str:
     return f"a patient with {many} {where}"
 
 
-def published(figures: Published | None) -> str:
-    """A published evaluation as one sentence; "" if the run published none."""
-    if figures is None:
-        return ""
-    if None in (figures.accuracy, figures.standard_error):
-        return "The evaluation that the plan paid for is hidden by its noise: too few records were held out."
-    return (
-        f"Published, with noise for whoever was held out: accuracy {figures.accuracy:.3f}, give or take "
-        f"{figures.standard_error:.3f} for the noise alone, loss {figures.loss:.3f}, over about "
-        f"{figures.records:.0f} records.{_ranked(figures)}"
-    )
-
-
 def of_two(report: Report) -> list[str]:
     """What is to be said of sums of two sites."""
     count = sum(line.cohort == 2 for line in report.rounds)
@@ -362,14 +336,6 @@ def of_two(report: Report) -> list[str]:
     )
     where = "In every round" if count == len(report.rounds) else f"In {many(count, 'round')}"
     return [f"{where} there were two sites: of two, {TWO}. {kept}"]
-
-
-def _ranked(figures: Published) -> str:
-    """The AUC of a histogram of scores, where it is published and not hidden."""
-    auc = None if figures.histogram is None else figures.histogram.metrics.get("auc")
-    if auc is None:
-        return ""
-    return f" AUC {auc.value:.3f}, from {auc.low:.3f} to {auc.high:.3f} by chance and noise."
 
 
 def _trust(report: Report) -> str:

@@ -26,10 +26,12 @@ _ONE_SOURCE = {
 }
 
 
-def planned_cohort(plan: Plan) -> int:
-    """The size of the cohort that the plan asks for, or its minimum while the size is open."""
-    size = plan.cohort.size
-    return size if isinstance(size, int) else plan.cohort.minimum
+def planned_cohort(plan: Plan, sites: int | None = None) -> int:
+    """The size of a cohort of so many `sites`, as the plan asks for it; its minimum while their number is open."""
+    size, rate, least = plan.cohort.size, plan.cohort.sample_rate, plan.cohort.minimum
+    if isinstance(size, int) or sites is None:
+        return size if isinstance(size, int) else least
+    return max(least, sites if rate is None else round(rate * sites))
 
 
 def noise_excess(plan: Plan, sites: int, lost: int = 0) -> float:

@@ -1,4 +1,4 @@
-"""A published evaluation: accuracy and mean loss, or a histogram, from noised sums over all held-out records.
+"""A published evaluation: accuracy and mean loss, a histogram, or what is measured where no class is predicted.
 
 All of it is post-processing of one release. The standard error says what the noise alone does to a figure.
 """
@@ -10,11 +10,15 @@ from typing import Any
 
 from torch import Tensor
 
-from federation.kinds.cells import cells_of
+from federation.kinds.cells import Cells, blocks_of
 from federation.kinds.figures import LOSS_BOUND
+from federation.kinds.moments import Numbers, Times
 from federation.round.terms import Terms
+from federation.sums.measured.told import measured
 from federation.sums.scores import headline, histogram
 
+HEADLINE = ("records", "accuracy", "loss", "standard_error")
+"""The figures that every published evaluation has; None where they mean nothing."""
 _LEAST = 3.0  # the number of records must exceed this many standard deviations of its noise
 
 
@@ -25,10 +29,13 @@ def published(terms: Terms, released: Tensor, survivors: int, reduced: int = 0) 
     """
     kind, parties = terms.kind, terms.parties
     deviation = math.sqrt(kind.sum_variance(parties, survivors, reduced))
-    cells = cells_of(terms.plan)
-    if cells is not None:
-        told = histogram(cells, released.tolist(), deviation)
-        return {**headline(told, cells, deviation), "histogram": told}
+    blocks = blocks_of(terms.plan)
+    if isinstance(blocks, Cells):
+        told = histogram(blocks, released.tolist(), deviation)
+        return {**headline(told, blocks, deviation), "histogram": told}
+    if isinstance(blocks, Numbers | Times):
+        told = measured(blocks, released.tolist(), deviation)
+        return {**dict.fromkeys(HEADLINE), "records": told["records"], "measured": told}
     right, wrong, loss = (float(value) for value in released)
     records = right + wrong
     if records < _LEAST * math.sqrt(2) * deviation:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import TypeAlias
 
+from federation.kinds.blocks import Blocks
+
 Numbers: TypeAlias = Sequence[float]
 
 LEAST = 3.0  # what a figure is divided by has to exceed so many standard deviations of its noise
@@ -43,6 +45,22 @@ class Estimate:
 
     def _within(self, value: float) -> float:
         return min(self.most, max(self.least, value))
+
+
+def apart(blocks: Blocks, released: Sequence[float]) -> list[list[tuple[float, ...]]]:
+    """The blocks of a released vector: of each table, those of its parts."""
+    found, start = [], 0
+    for table in blocks.tables:
+        ends = range(start, start + blocks.block * len(table.parts), blocks.block)
+        found.append([tuple(map(float, released[place : place + blocks.block])) for place in ends])
+        start = ends.stop
+    return found
+
+
+def everybody(tables: Sequence[Sequence[tuple[float, ...]]]) -> tuple[float, ...]:
+    """A block of all: the mean over the tables of the sum over their blocks."""
+    flat = [one for each in tables for one in each]
+    return tuple(math.fsum(column) / len(tables) for column in zip(*flat, strict=True))
 
 
 def inner(one: Numbers, other: Numbers) -> float:

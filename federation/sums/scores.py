@@ -2,7 +2,8 @@
 
 Where bins hide something a figure has `bins` beside it: by how much it may differ, at most, from the same figure of
 the scores themselves. KS is the largest of many noised distances, so noise raises it; its interval holds for all of
-the distances at once, and so for the largest.
+the distances at once, and so for the largest. Recall among the highest scores cuts a bin: it takes a share of its
+records as if classes were mixed evenly in it. It is None where the bin could move it by more than WIDEST.
 """
 
 from __future__ import annotations
@@ -15,21 +16,13 @@ from typing import Any
 
 from federation.kinds.cells import Cells
 from federation.kinds.figures import LOSS_BOUND
-from federation.sums.ratios import LEAST, Estimate, Numbers, inner, mean_of, ratio
+from federation.sums.ratios import LEAST, Estimate, Numbers, apart, everybody, inner, mean_of, ratio
 
 
 def histogram(cells: Cells, released: Sequence[float], deviation: float) -> dict[str, Any]:
     """All figures of a release, whose noise has this standard deviation in each cell; None where it hides them."""
-    blocks, start = [], 0
-    for table in cells.tables:
-        ends = range(start, start + cells.block * len(table.parts), cells.block)
-        blocks.append([tuple(map(float, released[place : place + cells.block])) for place in ends])
-        start = ends.stop
-    noise, tables = deviation * deviation, len(blocks)
-    total = tuple(
-        math.fsum(column) / tables for column in zip(*(one for each in blocks for one in each), strict=True)
-    )
-    told = counted(cells, total, noise * cells.shared)
+    blocks, noise = apart(cells, released), deviation * deviation
+    told = counted(cells, everybody(blocks), noise * cells.shared)
     groups = {
         table.name: {
             part: counted(cells, block, noise) for part, block in zip(table.parts, each, strict=True)
@@ -60,7 +53,14 @@ METRICS = (
     *("accuracy", "balanced_accuracy", "recall", "specificity", "precision", "f1"),
     *("auc", "gini", "ks", "brier", "loss", "calibration"),
 )
-"""The names of all figures that a histogram has."""
+"""The names of all figures that a histogram has, beside recall among as many percent as the plan names."""
+WIDEST = 0.25
+"""How far bins may move recall among the highest scores."""
+
+
+def names_of(cells: Cells) -> tuple[str, ...]:
+    """The names of all figures of these cells."""
+    return (*METRICS, *(f"recall_at_{share}" for share in cells.shares))
 
 
 class _Scores:
@@ -124,7 +124,38 @@ class _Scores:
             "f1": self._share(twice, wrong),
         }
         told: dict[str, Any] = {name: self._told(one) for name, one in found.items()}
-        return told | self._ranks(ranked) | self._losses()
+        shares = {f"recall_at_{share}": self._recall_among(share / 100) for share in self.cells.shares}
+        return told | self._ranks(ranked) | self._losses() | shares
+
+    def _recall_among(self, share: float) -> dict[str, float | None] | None:
+        """Recall where so many of all records, those with the highest scores, are taken for the second class.
+
+        The bin that is cut, and how much of it is taken, follow from the counts, so their noise is in the slope.
+        """
+        bins, counts = self.cells.bins, self.counts
+        everybody, positives = self._count(self._ones(1, 1)), self._count(self._ones(0, 1))
+        if everybody is None or positives is None:
+            return None
+        above, hits, place = 0.0, 0.0, bins - 1
+        while place > 0 and above + counts[place] + counts[bins + place] < share * everybody:
+            above += counts[place] + counts[bins + place]
+            hits += counts[bins + place]
+            place -= 1
+        here, mine = counts[place] + counts[bins + place], max(counts[bins + place], 0.0)
+        taken = min(1.0, max(0.0, (share * everybody - above) / here)) if here > 0 else 0.0
+        mixed = min(1.0, mine / here) if here > 0 else 0.0
+        recall = (hits + taken * mine) / positives
+        most, least = min(mine, taken * here), max(0.0, mine - (1 - taken) * here)
+        hidden = max(most - taken * mine, taken * mine - least) / positives
+        if hidden > WIDEST:
+            return None
+        slope = []
+        for positive in (0, 1):
+            for one in range(bins):
+                moved = mixed * (share - (one > place) - taken * (one == place))
+                own = positive * ((one > place) + taken * (one == place) - recall)
+                slope.append((moved + own) / positives)
+        return self._told(Estimate(recall, tuple(slope)), hidden)
 
     def _told(self, one: Estimate | None, bins: float | None = None) -> dict[str, float | None] | None:
         if one is None:

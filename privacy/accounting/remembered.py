@@ -11,6 +11,8 @@ is right takes neither. A memory may be a folder that somebody else writes into,
 * A **curve** is used if it never falls, if each of many of its points is proved as an epsilon is, and if no other
   point lies below the line between the two proved beside it.
 
+* A **risk** is used if each of its figures is proved to be a bound (`privacy.accounting.risks.spent`).
+
 What cannot be proved is worked out anew, as if nothing had been remembered. No audit remembers anything.
 """
 

@@ -10,9 +10,9 @@ What an entry says:
     roster    serial, root                          who may take part, as last accepted; never an older one after
     budget    unit, epsilon, delta, filter, records, sites, reason, approvals    the limit of a unit from here on
     reserve   run, plan, charge, rounds, by         a whole plan is charged, before its first round
-    begin     run, round, question                  the round's data may now be read, to answer this
+    begin     run, round, question, at              the round's data may now be read, to answer this
     release   run, round, commitment, withdrawn     the bytes that this commits to may now leave
-    mask      run, round, attempt, suite            masked bytes of this attempt may now leave
+    mask      run, round, attempt, suite, bytes     so many masked bytes of this attempt may now leave
     reveal    run, round, survivors                 the sum over these sites may now be opened
     witness   heads                                 where the ledgers of peers ended, signed by them
     close     run, params                           no further round; rounds never begun are returned
@@ -23,7 +23,9 @@ What an entry says:
 A commitment is a hash of the bytes and of 32 random bytes, which the site keeps only as long as the bytes. Without
 them no guess can be tried on it, so a ledger can be handed to anyone. Earlier versions wrote `payload` instead, a
 hash of the bytes alone, which gives away a payload that can be guessed. They wrote no `suite`: it was 2. They wrote
-no `withdrawn`, which commits to the list of people whose records were left out (`privacy.ledger.withdrawals`).
+no `withdrawn`, which commits to the list of people whose records were left out (`privacy.ledger.withdrawals`), and
+no `at` and `bytes`. `at` is the site's clock in whole minutes, before any record of the round is read; it is for
+people who read the ledger, and nothing depends on it.
 
 A restore leaps to the next multiple of 2^32, past every number that an entry of the lost end can have. So a head
 tells which of the two ends it is of, and two restores of one backup, which differ in their salts, contradict each
@@ -194,7 +196,7 @@ def follow(tip: Tip | None, entries: Sequence[Entry]) -> Tip:
     for entry in entries:
         last = None if tip is None else tip.last
         placed = entry.kind in KINDS and (entry.kind == "genesis") == (last is None)
-        if not placed or not _follows(last, entry) or not _is_sealed(entry):
+        if not placed or not _follows(last, entry) or not is_sealed(entry):
             raise LedgerCorrupt(
                 f"entry {_place(last)[0]} of the ledger does not verify: "
                 "entries were changed, removed, added or reordered",
@@ -277,7 +279,8 @@ def _follows(last: Entry | None, entry: Entry) -> bool:
     return (entry.seq, entry.previous) == (seq, previous)
 
 
-def _is_sealed(entry: Entry) -> bool:
+def is_sealed(entry: Entry) -> bool:
+    """Whether an entry's hash is that of its content."""
     try:
         return entry.hash == _hash(entry.seq, entry.kind, entry.body, entry.previous)
     except ValueError:  # no canonical form, so no entry of ours

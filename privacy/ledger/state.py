@@ -11,12 +11,13 @@ all that was left of every budget then counts as charged, and every open run is 
 charged more, and no round can be computed, or its sum opened, a second time. With their word the open runs go on,
 but for the rounds that were begun; a head from the lost end, shown by anybody, proves them wrong.
 
-Entries hold no time and nothing here knows any: no clock, set back or forward, returns a budget.
+Nothing here goes by the time that an entry may tell: no clock, set back or forward, returns a budget.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -341,6 +342,8 @@ class Account:
         if kind == "begin":
             new, said = number not in run.begun and number <= run.rounds, run.begun
             said[number] = fields.text("question")
+            if fields.has("at"):
+                _require_moment(fields.text("at"))
         elif kind == "release":
             new = number in run.begun and number not in run.released
             if is_unblinded := fields.has("payload"):
@@ -355,6 +358,8 @@ class Account:
             new = number in run.released and attempt > run.masked.get(number, 0)
             run.masked[number] = attempt
             run.suites.add(fields.whole("suite", 1) if fields.has("suite") else _UNNAMED_SUITE)
+            if fields.has("bytes"):
+                fields.whole("bytes", 1)
         if not new:
             raise ValueError(f"cannot take place here, at round {number}")
 
@@ -399,3 +404,9 @@ def _unit(name: str) -> Unit:
     if unit := unit_named(name):
         return unit
     raise ValueError("names a unit that there is not")
+
+
+def _require_moment(text: str) -> None:
+    """ValueError for anything but a minute in UTC, which people read and nothing else does."""
+    if not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\dZ", text, re.ASCII):
+        raise ValueError("tells no time")

@@ -43,7 +43,6 @@ Words: TypeAlias = NDArray[np.uint64]
 _MAX_RING_BITS = 62  # partial sums of residues fit in 64 bits with two to spare
 _BLOCK = 2**14  # numbers at once, so that a core's cache holds what becomes of them
 _MOST_ROWS = 255  # whose coins are added up in a byte
-_SURELY = 1 - 2.0**-20  # more than a sum of squares may be off by
 _MAX_LIMIT = 2**52  # float64 still has a half at this size, so rounding to the nearest integer is exact
 
 
@@ -137,16 +136,14 @@ class Codec:
     def _summed(self, block: NDArray[Any], coins: Words | None) -> Integers | None:
         """The sum of a block; None unless it is clear that all of it is within the limit by one."""
         scaled, most = self._scaled(block), self.limit - 1
-        flat = scaled.reshape(-1)
-        inside = np.dot(flat, flat) < most * most * _SURELY or (flat.max() <= most and flat.min() >= -most)
+        inside = scaled.max() <= most and scaled.min() >= -most  # NaN fails a comparison
         if not inside or len(block) * self.limit >= 2**53:
             return None
-        ones = np.ones(len(block))
         if coins is None:
-            nearest: Integers = (ones @ np.rint(scaled, out=scaled)).astype(np.int64)
+            nearest: Integers = np.rint(scaled, out=scaled).sum(axis=0).astype(np.int64)
             return nearest
         lower, upper = _neighbors(scaled, coins)
-        found: Integers = (ones @ lower).astype(np.int64)
+        found: Integers = lower.sum(axis=0).astype(np.int64)
         found += np.add.reduce(upper.view(np.uint8), axis=0, dtype=np.uint8)
         return found
 

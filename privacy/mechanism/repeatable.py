@@ -98,12 +98,18 @@ class Repeatables(Sequence[Stream]):
 
     def _keystream(self, places: NDArray[np.uint64], skipped: Places, blocks: Places) -> NDArray[np.uint64]:
         """So many blocks of each, after those that are skipped: each is the encryption of its own number."""
-        number = _within(blocks) + np.repeat(skipped, blocks)
-        low = np.repeat(places[:, 1], blocks) + number.view(np.uint64)  # wraps at 2^64
-        counters = np.empty((len(low), 2), ">u8")
-        counters[:, 0] = np.repeat(places[:, 0], blocks) + (low < number.view(np.uint64))
-        counters[:, 1] = low
-        room = np.empty(_BLOCK_BYTES * (len(low) + 1), np.uint8)  # a cipher asks for more than it fills
+        if (
+            len(blocks) and (blocks == blocks[0]).all() and not skipped.any()
+        ):  # the same, without as many indices
+            number = np.arange(blocks[0]).view(np.uint64)[None]
+            high, low = places[:, :1], places[:, 1:] + number
+        else:
+            number = (_within(blocks) + np.repeat(skipped, blocks)).view(np.uint64)
+            high, low = np.repeat(places[:, 0], blocks), np.repeat(places[:, 1], blocks) + number
+        counters = np.empty((*low.shape, 2), ">u8")
+        counters[..., 0] = high + (low < number)  # it wraps at 2^64
+        counters[..., 1] = low
+        room = np.empty(_BLOCK_BYTES * (low.size + 1), np.uint8)  # a cipher asks for more than it fills
         size = _blocks(self._seed).update_into(counters.view(np.uint8).reshape(-1).data, room.data)
         return room[:size].view("<u8").astype(np.uint64, copy=False)
 

@@ -226,7 +226,7 @@ class Plain:
 
     def _move(self, number: int, back: _Floats, inputs: _Floats, drawn: Drawn) -> None:
         """A layer's weights and biases; what is found for copies of them is added to their sites' own."""
-        held, (blocks, *shape) = self._layers[number], back.shape
+        held, blocks = self._layers[number], len(back)
         weights, biases, turned = held.weights(blocks), held.biases(blocks), held.layer.turned
         move = self._kept.array(f"move {number}", *weights.shape)
         if turned:
@@ -235,9 +235,8 @@ class Plain:
             multiply(inputs.transpose(0, 2, 1), back, move)
         self._subtract(weights, move, drawn)
         if biases is not None:
-            ones = np.ones((1, shape[1 if turned else 0]), np.float32)
-            sums = np.matmul(ones, back.transpose(0, 2, 1) if turned else back)
-            self._subtract(biases, sums[:, 0], drawn)
+            sums: _Floats = torch.from_numpy(back).sum(2 if turned else 1).numpy()
+            self._subtract(biases, sums, drawn)
 
     def _subtract(self, whole: _Floats, moves: _Floats, drawn: Drawn) -> None:
         own = moves[: self._sites]

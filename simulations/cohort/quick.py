@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 _SMALL = 2**16  # multiplications of one product of a batch, up to which BLAS starts no further threads
+_SLIM = 2**13  # the same where one side is a vector
 
 
 def product(left: Tensor, right: Tensor, out: Tensor | None = None) -> Tensor:
     """`torch.bmm` of (k, n, m) and (k, m, l), in `out` (k, n, l) if given, which may be a view with gaps."""
-    small = left.shape[1] * left.shape[2] * right.shape[2] <= _SMALL
-    if left.device.type == "cpu" and small:
+    if left.device.type == "cpu" and _is_small(left.shape[1], left.shape[2], right.shape[2]):
         place = None if out is None else out.numpy()
         with np.errstate(all="ignore"):  # as torch: what is not finite is seen to where it matters
             found = np.matmul(left.numpy(), right.numpy(), out=place)
@@ -29,10 +29,14 @@ def product(left: Tensor, right: Tensor, out: Tensor | None = None) -> Tensor:
 
 def multiply(left: NDArray[Any], right: NDArray[Any], out: NDArray[Any]) -> None:
     """The same product of arrays, in `out`, which has no gaps."""
-    if left.shape[1] * left.shape[2] * right.shape[2] <= _SMALL:
+    if _is_small(left.shape[1], left.shape[2], right.shape[2]):
         np.matmul(left, right, out=out)
     else:
         torch.bmm(torch.from_numpy(left), torch.from_numpy(right), out=torch.from_numpy(out))
+
+
+def _is_small(rows: int, inner: int, columns: int) -> bool:
+    return rows * inner * columns <= (_SLIM if min(rows, columns) == 1 else _SMALL)
 
 
 def tanh_(values: Tensor) -> Tensor:

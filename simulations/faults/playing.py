@@ -15,6 +15,7 @@ from federation.sums.state import ServerState
 from privacy.ledger.heads import Head
 from server.attendance.faults import Faults as Accused
 from server.attendance.newcomers import Newcomers
+from server.coordinator import SILENT
 from server.evaluation import Evaluated
 from server.playing import RESERVED, Setting
 from server.run import Course, ServerNoise, evaluate, perhaps_charged, run
@@ -24,6 +25,10 @@ from server.transcripts import Transcripts
 from server.voice import Voice
 from simulations.faults.network import Network
 
+_ENDS = (
+    "; the simulation ends here, where sites were charged: a real coordinator ends with exit code 4, too, and asks "
+    "them for this round again, at the same charge, when it is started again"
+)
 Opens = Callable[[ServerState, Network], Setting]  # greets everybody in reach: those who consented
 
 
@@ -105,8 +110,14 @@ class Rounds:
         return True
 
     def _waited(self, error: TooFewSurvivors, state: ServerState) -> ServerState:
-        """Wait until the sites are back, as `serve` does, for a round that nobody can have charged; else raise."""
+        """Wait until the sites are back, as `serve` does, for a round that nobody can have charged; else raise.
+
+        Of a round that was charged, too, a coordinator may get a sum when it is started again: who starts it is not
+        in this story, so the error says what differs.
+        """
         if not is_worth_it(error):
+            if SILENT in error.left.values():
+                error.hint += _ENDS
             raise error
         deadline = self._setting.plan.cohort.deadline_seconds
         self.network.begins(state.round + 1, max(LEAST, deadline))

@@ -58,9 +58,9 @@ def cross_validate(
 ) -> CrossValidation:
     """Simulate a plan once for each fold of the records in a folder of sites; return the figures over all folds.
 
-    Resumes what is in `out`, on the same data only; if it is complete, says so and returns it. Test files of sites
-    are left alone. `progress` is called after every round of a fold, `ended` with the folder and report of each
-    fold that this call finished; the rest is as for `simulate`.
+    Resumes what is in `out`, on the same data only; if it is complete on them, says so and returns it. Test files
+    of sites are left alone. `progress` is called after every round of a fold, `ended` with the folder and report of
+    each fold that this call finished; the rest is as for `simulate`.
 
     Raises as `simulate` does; InputError for a number of folds that makes none, and for a site that has a ledger of
     its own, which would be charged for every fold.
@@ -70,11 +70,12 @@ def cross_validate(
     out = Path(out)
     faults = load_faults(faults) if isinstance(faults, str) else faults
     folder = FoldsFolder(out, plan, engine, folds, faults)
-    if (done := folder.finished()) is not None:
-        notice(f"nothing was run: {out} holds these folds already; the data were not compared")
-        return done
+    done = folder.finished()  # refuses another plan before anybody reads data
     stage("reading the data", 0, 0)
     data = _read(plan, Path(sites), notice)
+    if done is not None:
+        notice(_said(out, folder.require_ended(data)))
+        return done
     dealt = deal(data, folds, plan.federation.seed, build_task(plan).outcome)
     with kept(out):
         out.mkdir(parents=True, exist_ok=True)
@@ -106,6 +107,13 @@ def cross_validate(
         result = cross_validated(plan, engine, reports, runs)
         folder.end(result)
     return result
+
+
+def _said(out: Path, is_compared: bool) -> str:
+    said = f"nothing was run: {out} holds these folds already"
+    if is_compared:
+        return f"{said}, of these records"
+    return f"{said}; this machine knows no fingerprints of their records, so these were not compared"
 
 
 def _within(stage: Stage, fold: int, folds: int) -> Stage:

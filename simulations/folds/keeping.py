@@ -1,7 +1,7 @@
 """The folder of a cross-validation: RUN/fold-1, RUN/fold-2, ..., each a run folder, and RUN/folds.json at the end.
 
 Until then `checkpoint/` says what was begun, with a keyed fingerprint of all records, so that no fold is dealt from
-other data than those before it.
+other data than those before it. Then this machine alone keeps it (simulations/endings).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from federation.errors import CheckpointError, OtherRun
 from federation.files import kept, replace_file
 from federation.model.task import Dataset
 from federation.plan.plan import Plan
+from simulations.endings.remembered import recall, remember
 from simulations.faults.kept import require_same
 from simulations.faults.rules import Faults
 from simulations.fingerprints import fingerprint, parts_of
@@ -57,6 +59,14 @@ class FoldsFolder:
         self._require_same(found.plan_digest, found.engine, len(found.folds), found.faults)
         return found
 
+    def require_ended(self, data: Mapping[str, Dataset]) -> bool:
+        """OtherRun if the finished folds are of other records; whether this machine knows of which they are."""
+        known = recall(self.path / RESULT)
+        if known is None:
+            return False
+        self._require_records(str(known[1].get("data")), known[0], data)
+        return True
+
     def begin(self, data: Mapping[str, Dataset]) -> None:
         """Record what is begun; if it was begun already, refuse anything else."""
         place = self.path / _CHECKPOINT
@@ -72,26 +82,30 @@ class FoldsFolder:
             return
         try:
             known = json.loads((place / RESULT).read_text("utf-8"))
-            now = self._begun((place / "key").read_bytes(), data)
+            key, seen = (place / "key").read_bytes(), str(known["data"])
             self._require_same(str(known["plan"]), str(known["engine"]), int(known["folds"]), known["faults"])
-            is_same = hmac.compare_digest(str(known["data"]), now["data"])
         except (OSError, ValueError, KeyError, TypeError):
             raise CheckpointError(f"{place} does not say what was begun", hint="name a new folder") from None
-        if not is_same:
-            raise OtherRun(f"the records changed since {self.path} was begun", hint=_HINT)
+        self._require_records(seen, key, data)
 
     def end(self, result: CrossValidation) -> None:
         """Write the result. Only then what a resumed one needs can go."""
         text = json.dumps(result.to_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         with kept(self.path / RESULT) as path:
             replace_file(path, text.encode())
+        with suppress(OSError, ValueError):
+            place = self.path / _CHECKPOINT
+            remember(path, (place / "key").read_bytes(), json.loads((place / RESULT).read_text("utf-8")))
         shutil.rmtree(self.path / _CHECKPOINT, ignore_errors=True)
 
     def _begun(self, key: bytes, data: Mapping[str, Dataset]) -> dict[str, Any]:
-        parts = [part for name, one in sorted(data.items()) for part in (name.encode(), *parts_of(one))]
         begun: dict[str, Any] = {"plan": self.plan.digest, "engine": self.engine, "folds": self.folds}
         begun["faults"] = None if self.faults is None else self.faults.to_json()
-        return {**begun, "data": fingerprint(key, parts)}
+        return {**begun, "data": _records(key, data)}
+
+    def _require_records(self, known: str, key: bytes, data: Mapping[str, Dataset]) -> None:
+        if not hmac.compare_digest(known, _records(key, data)):
+            raise OtherRun(f"the records changed since {self.path} was begun", hint=_HINT)
 
     def _require_same(self, plan: str, engine: str, folds: int, faults: Mapping[str, Any] | None) -> None:
         if plan != self.plan.digest:
@@ -103,3 +117,8 @@ class FoldsFolder:
             hint = f"give --engine {engine}, or name a new folder"
             raise OtherRun(f"{self.path} holds folds by engine {engine}", hint=hint)
         require_same(self.path, self.faults, faults)
+
+
+def _records(key: bytes, data: Mapping[str, Dataset]) -> str:
+    parts = [part for name, one in sorted(data.items()) for part in (name.encode(), *parts_of(one))]
+    return fingerprint(key, parts)

@@ -20,7 +20,8 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-_Z: Final = 1.959963984540054
+from federation.sums.ratios import Z
+
 _HALVINGS: Final = 60
 
 
@@ -34,8 +35,8 @@ class Estimate(NamedTuple):
 
 def of_share(hits: float, of: float) -> Estimate:
     """A share of so many, of which there is at least one."""
-    share, z2 = hits / of, _Z**2
-    middle, wide = (hits + z2 / 2) / (of + z2), _Z * math.sqrt(hits * (1 - share) / of**2 + z2 / (4 * of**2))
+    share, z2 = hits / of, Z**2
+    middle, wide = (hits + z2 / 2) / (of + z2), Z * math.sqrt(hits * (1 - share) / of**2 + z2 / (4 * of**2))
     wide *= of / (of + z2)
     return Estimate(share, min(share, max(0.0, middle - wide)), max(share, min(1.0, middle + wide)))
 
@@ -50,7 +51,7 @@ def of_mean(values: NDArray[np.float64], least: float = -math.inf, most: float =
     mean = float(values.mean())
     if len(values) < 2:
         return Estimate(mean, None, None)
-    wide = _Z * float(values.std(ddof=1)) / math.sqrt(len(values))
+    wide = Z * float(values.std(ddof=1)) / math.sqrt(len(values))
     return Estimate(mean, max(least, mean - wide), min(most, mean + wide))
 
 
@@ -93,7 +94,7 @@ def _upper(auc: float, positives: int, negatives: int) -> float:
     low, high = auc, 1.0
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        if middle - auc > _Z * math.sqrt(_variance(middle, positives, negatives)):
+        if middle - auc > Z * math.sqrt(_variance(middle, positives, negatives)):
             high = middle
         else:
             low = middle

@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 import torch
+from jinja2 import UndefinedError
 
 from clients.data.folders import SiteFiles, find_sites, mixed_hold_outs
 from clients.data.notes import Note
 from federation.config.toml import read
-from federation.errors import InputError
+from federation.errors import FederationError, InputError
 from federation.files import alone_in, kept
 from federation.plan.plan import Plan, parse
 from federation.plan.tabular import TabularTask
-from privacy.errors import UnsafeParameters
+from privacy.errors import PrivacyError, UnsafeParameters
 from simulations.tradeoff.kept import FRONTIER, Folder, Json
 from simulations.tradeoff.points import NOISES, Point, points_of, require_frontier, seeds_of
 from simulations.tradeoff.results import figures_of
 from simulations.tradeoff.tables import csv_of
-from simulations.tradeoff.trials import Asked, Progress, make_all, run_point
+from simulations.tradeoff.trials import Asked, Progress, are_all_made, make_all, run_point
+from simulations.world import read_world
 
 PAGE, TABLE, PLANS = "tradeoff.html", "frontier.csv", "plans"
 EPSILONS = (0.5, 1.0, 2.0, 4.0, 8.0)
 MOST_LEFT_OUT = 10  # sites, unless somebody asks for it: each is one more training for each seed
+
+_LACKING = (LookupError, TypeError, ValueError, AttributeError, OSError, UndefinedError)
 
 Stage = Callable[[str], None]
 
@@ -60,10 +65,11 @@ def tradeoff(
     folder = _open(Path(out), asked)
     with alone_in(folder.path):
         if folder.is_finished:
-            notice(
-                f"nothing was run: {out} holds this trade-off already, finished; the data were not compared"
-            )
-            return _drawn(folder, folder.finished())
+            world = read_world(asked.seeded(asked.seeds[0]), files)
+            is_compared = folder.require_ended(world)
+            found, is_drawn = _again(folder, asked, files)
+            notice(_said(Path(out), is_compared, is_drawn))
+            return found
         simulated = partial(run_point, sites=asked.sites, public=public)
         trials = make_all(asked, folder, files, progress, simulated)
         found = figures_of(asked, trials)
@@ -138,13 +144,41 @@ def _write(folder: Folder, asked: Asked, found: Json) -> None:
 
 def _drawn(folder: Folder, found: Json) -> Json:
     """The frontier; its page is there, too."""
-    if not (folder.path / PAGE).exists() or not folder.is_finished:
-        from simulations.tradeoff.page import render
+    from simulations.tradeoff.page import render
 
-        plans = {
-            point["plan"]: (folder.path / point["plan"]).read_text("utf-8")
-            for point in found["points"]
-            if point["plan"] is not None
-        }
-        folder.write(PAGE, render(found, plans))
+    plans = {
+        point["plan"]: (folder.path / point["plan"]).read_text("utf-8")
+        for point in found["points"]
+        if point["plan"] is not None
+    }
+    folder.write(PAGE, render(found, plans))
     return found
+
+
+def _again(folder: Folder, asked: Asked, files: Sequence[SiteFiles]) -> tuple[Json, bool]:
+    """A finished frontier as this version tells it, of the figures that are kept; whether its page is drawn anew.
+
+    Where some were deleted, or are of a version whose files this one does not read, it is told as it was.
+    """
+    found = folder.finished()
+    with suppress(FederationError, PrivacyError, *_LACKING):
+        if are_all_made(asked, folder, files):
+            simulated = partial(run_point, sites=asked.sites, public=True)
+            told = figures_of(asked, make_all(asked, folder, files, lambda *_: None, simulated))
+            if told != found:
+                folder.write(TABLE, csv_of(told))
+                folder.tell_again(told)
+            found = told
+    try:
+        return _drawn(folder, found), True
+    except _LACKING:
+        return found, False
+
+
+def _said(out: Path, is_compared: bool, is_drawn: bool) -> str:
+    said = f"nothing was run: {out} holds this trade-off already, finished"
+    said += ", on these data" if is_compared else ""
+    lacking = f"{PAGE} is left as it was, since its figures lack what this version draws"
+    said += f"; {'its page is drawn anew' if is_drawn else lacking}"
+    unknown = "this machine knows no fingerprints of its data, so only names of sites were compared"
+    return said if is_compared else f"{said}; {unknown}"

@@ -1,7 +1,8 @@
 """The folder of a frontier: what it began with, and each figure as soon as it is made.
 
     begun.json      plan, epsilons, places of noise, seeds; until it is over also keyed fingerprints of the data
-    begun.key       their key: whoever has both can try guesses at rows, so both go when the frontier is finished
+    begun.key       their key: whoever has both can try guesses at rows, so both go when the frontier is finished,
+                    and stay on this machine alone (simulations/endings)
     runs/           a run folder for each point and seed
     comparisons/    figures of what stands beside: exact ones about people, so nobody else may read them
     plans/          a plan for each point
@@ -25,6 +26,7 @@ from federation.errors import CheckpointError, OtherRun
 from federation.files import kept, replace_file
 from federation.model.params import initial_params, params_bytes
 from federation.plan.plan import Plan
+from simulations.endings.remembered import recall, remember
 from simulations.fingerprints import fingerprint, parts_of
 from simulations.inputs import code_of
 from simulations.world import World
@@ -33,6 +35,7 @@ SCHEMA = "federation.tradeoff/1"
 FRONTIER = "frontier.json"
 _BEGUN, _KEY = "begun.json", "begun.key"
 _OTHER = "name another folder"
+_HINT = "bring back what the trade-off began with, or name another folder"
 
 Json = dict[str, Any]
 
@@ -85,6 +88,16 @@ class Folder:
                 message = f"{self.path} does not say what data it began with"
                 raise CheckpointError(message, hint="start again in another folder") from None
 
+    def require_ended(self, world: World) -> bool:
+        """OtherRun if the finished frontier is of other data; whether this machine still knows of which it is."""
+        known = recall(self.path / FRONTIER)
+        if known is None:
+            names: dict[str, dict[str, str]] = {site["id"]: {} for site in self.finished()["sites"]}
+            _compare_sites(names, {name: {} for name in world.training})
+            return False
+        _compare(known[1], _inputs(world, known[0]))
+        return True
+
     def is_kept(self, name: str) -> bool:
         """Whether these figures are made."""
         return self._place(name).exists()
@@ -117,8 +130,19 @@ class Folder:
         with kept(self.path / name) as path:
             replace_file(path, content.encode() if isinstance(content, str) else _text(content))
 
+    def tell_again(self, found: Json) -> None:
+        """The finished frontier as another version of the program tells it, of the same data."""
+        known = recall(self.path / FRONTIER)
+        self.write(FRONTIER, found)
+        if known is not None:
+            remember(self.path / FRONTIER, *known)
+
     def close(self) -> None:
         """It is over: what could tell these data from others goes."""
+        with suppress(OSError, CheckpointError):
+            known, key = (self._begun() or {}).get("inputs"), (self.path / _KEY).read_bytes()
+            if known is not None:
+                remember(self.path / FRONTIER, key, known)
         with kept(self.path / _BEGUN) as path:
             replace_file(path, _text(self.asked))
             (self.path / _KEY).unlink(missing_ok=True)
@@ -155,14 +179,16 @@ def _inputs(world: World, key: bytes) -> Json:
 
 
 def _compare(known: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    before, after = known["sites"], now["sites"]
-    hint = "bring back what the trade-off began with, or name another folder"
+    _compare_sites(known["sites"], now["sites"])
+    if not hmac.compare_digest(known["task"], now["task"]):
+        raise OtherRun("the task's model or code changed since the trade-off began", hint=_HINT)
+
+
+def _compare_sites(before: Mapping[str, Mapping[str, str]], after: Mapping[str, Mapping[str, str]]) -> None:
     for name in sorted(before.keys() ^ after.keys()):
         what = "is not there now" if name in before else "was not there then"
-        raise OtherRun(f"the trade-off began with other sites: {name} {what}", hint=hint)
+        raise OtherRun(f"the trade-off began with other sites: {name} {what}", hint=_HINT)
     for name, parts in after.items():
         for what, found in parts.items():
             if not hmac.compare_digest(before[name][what], found):
-                raise OtherRun(f"the {what} of site {name} changed since the trade-off began", hint=hint)
-    if not hmac.compare_digest(known["task"], now["task"]):
-        raise OtherRun("the task's model or code changed since the trade-off began", hint=hint)
+                raise OtherRun(f"the {what} of site {name} changed since the trade-off began", hint=_HINT)

@@ -13,7 +13,7 @@ from typing import Any
 from markupsafe import Markup
 
 from federation.plan.measures import LESS_IS_BETTER, SIGNED
-from federation.report.numbers import MISSING, count, figure, plain, tiny
+from federation.report.numbers import MISSING, count, figure, plain, spread, tiny
 from federation.report.templates import page_template
 from simulations.tradeoff import plots, wording
 from simulations.tradeoff.plots import NARROW, SMALL, WIDE, Level, Series, is_clear, signed
@@ -85,9 +85,10 @@ def change(of: Json) -> Markup:
 
 
 def _with_half(words: str, of: Json) -> Markup:
-    if of["low"] is None:
+    half = spread(None if of["low"] is None else of["high"] - of["mean"]).strip()
+    if not half:
         return Markup("<span>{}</span>").format(words)
-    return Markup("<span>{} <small>± {}</small></span>").format(words, figure(of["high"] - of["mean"]))
+    return Markup("<span>{} <small>{}</small></span>").format(words, half)
 
 
 def tone_of(of: Json) -> str:
@@ -130,9 +131,8 @@ def _legend(found: Json, metric: str, noises: Sequence[str]) -> list[tuple[Marku
     for one in _series(found, metric, noises):
         kind = "aside" if one.is_aside else "line"
         line = Markup('<path class="{} tone{}" d="M-15 0H15"/>').format(kind, one.tone)
-        words = (
-            "each site alone, at the same epsilon" if one.is_aside else f"{one.name}, mean and 95 % interval"
-        )
+        what = "mean and 95 % interval" if len(found["seeds"]) > 1 else "one seed"
+        words = "each site alone, at the same epsilon" if one.is_aside else f"{one.name}, {what}"
         lines.append((box.format(line if one.is_aside else line + plots.mark(one.tone)), words))
     for level in _levels(found, metric):
         line = Markup('<path class="level {}" d="M-15 0H15"/>').format(level.style)

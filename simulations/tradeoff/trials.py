@@ -136,7 +136,7 @@ def make_all(
     done = sum(_is_there(folder, points, work) for work in whole)
     for seed in asked.seeds:
         world = read_world(asked.seeded(seed), files, reader=once.read)
-        if seed == asked.seeds[0]:
+        if seed == asked.seeds[0] and not folder.is_finished:
             folder.keep_inputs(world)
         for work in works(asked, names, world, seed):
             was_there = _is_there(folder, points, work)
@@ -150,6 +150,14 @@ def make_all(
             done += not was_there
     progress(done, len(whole), "drawing the frontier")
     return Trials(runs, beside)
+
+
+def are_all_made(asked: Asked, folder: Folder, files: Sequence[SiteFiles]) -> bool:
+    """Whether `make_all` would train nothing."""
+    names, points = [entry.name for entry in files], {point.name: point for point in asked.runnable}
+    return all(
+        _is_there(folder, points, work) for seed in asked.seeds for work in works(asked, names, None, seed)
+    )
 
 
 def run_point(point: Point, seed: int, out: Path, study: Study, *, sites: Path, public: bool) -> Report:

@@ -12,7 +12,7 @@ from simulations.tradeoff.plots import is_clear
 Json = Mapping[str, Any]
 
 BASELINES = {
-    "without_privacy": "all sites together, the same settings without privacy, not tuned for it",
+    "without_privacy": "all sites together, the same settings without privacy; with its own they may do better",
     "pooled": "all data in one place, the same settings without privacy: what nobody may do",
     "local_only": "each site's own model, without privacy, on its own records: what there is today",
     "local_only_elsewhere": "each site's own model, without privacy, on the records of all (mean of the models)",
@@ -88,6 +88,8 @@ def given(found: Json, metric: str) -> list[tuple[str, Json, Json, str]]:
 
 def verdict(gets: Json, gives: Json) -> str:
     """Who is better off for whom, as far as the bands can tell; more seeds tell more."""
+    if gets["low"] is None and gives["low"] is None:
+        return "one seed cannot tell it from chance"
     if not is_clear(gets) and not is_clear(gives):
         return "no clear difference"
     return f"{_said('it', 's', gets)}; {_said('the others', '', gives)}"
@@ -113,6 +115,8 @@ def payers(found: Json, metric: str) -> str:
         f"The others pay for {name}: it gains by joining, and they lose by its presence." for name in paid
     ]
     if not said:
+        if len(found["seeds"]) == 1:
+            return "One seed cannot tell whether a site pays for another: --seeds 3 or more can."
         seeds = many(len(found["seeds"]), "seed")
         said = [f"No site clearly pays for another here, as far as {seeds} can tell; more seeds tell more."]
     return " ".join(said)
@@ -138,8 +142,9 @@ def notes(found: Json) -> list[tuple[str, str]]:
             f" All runs on these data so far come to epsilon {upward(known['epsilon'])} at delta "
             f"{tiny(found['delta'])}: the least limit that, set before the first, would have admitted them all."
         )
+    band = [("The band", f"± and shading are {found['interval']['means']}")]
     return [
-        ("The band", f"± and shading are {found['interval']['means']}"),
+        *(band if len(found["seeds"]) > 1 else []),
         (
             "The risk",
             "a bound for the worst case: somebody who knows everything but this one thing, starts at even odds, "
@@ -150,8 +155,8 @@ def notes(found: Json) -> list[tuple[str, str]]:
         ),
         (
             "Alone",
-            "a site's own model, by the plan's settings, which are not tuned for one site: one that trains alone "
-            "with care may do better than is shown, and then gains less by joining.",
+            "a site's own model, by the plan's settings: one that trains alone, with settings of its own, "
+            "may do better than is shown, and then gains less by joining.",
         ),
         (
             "Tuning",

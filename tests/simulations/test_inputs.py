@@ -201,17 +201,49 @@ def test_a_run_is_finished_and_read_by_the_engine_that_began_it(
     assert contents(out) == before
 
 
-def test_a_finished_run_says_that_nothing_was_run_and_what_was_not_compared(tmp_path: Path) -> None:
+def test_a_finished_run_says_that_nothing_was_run_and_that_it_is_of_these_data(tmp_path: Path) -> None:
     sites, out, heard = write_sites(tmp_path / "sites"), tmp_path / "run", list[str]()
     report = simulate(PLAN, sites, out, notice=heard.append)
     assert not [line for line in heard if "nothing was run" in line]
     heard.clear()
-    edit("ash.csv", ",b,", ",c,")(sites)
     assert simulate(PLAN, sites, out, notice=heard.append) == report
     (line,) = heard
     assert "\n" not in line
-    for words in ("nothing was run", str(out), "engine vectorized", "seed 7", "not compared"):
+    for words in ("nothing was run", str(out), "engine vectorized", "seed 7", "on these data"):
         assert words in line
+
+
+def test_a_finished_run_is_not_shown_for_other_data(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    report = simulate(PLAN, write_sites(tmp_path / "sites", 4), out, baseline=False)
+    assert not (out / "checkpoint").exists(), "nothing in the folder tells its data from others"
+    out = out.rename(tmp_path / "moved")
+    before = contents(out)
+    for name, (change, words) in CHANGES.items():
+        sites = write_sites(tmp_path / name, 4)
+        change(sites)
+        with pytest.raises(CheckpointError, match=words) as caught:
+            simulate(PLAN, sites, out, baseline=False)
+        assert (caught.value.exit_code, contents(out)) == (2, before), name
+    assert simulate(PLAN, write_sites(tmp_path / "again", 4), out, baseline=False) == report
+
+
+def test_where_the_machine_knows_no_fingerprints_names_and_numbers_are_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sites, out, heard = write_sites(tmp_path / "sites", 4), tmp_path / "run", list[str]()
+    simulate(PLAN, sites, out, baseline=False)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "other"))
+    edit("ash.csv", ",b,", ",c,")(sites)
+    simulate(PLAN, sites, out, baseline=False, notice=heard.append)
+    assert "only names of sites and their numbers of records were compared" in heard[-1]
+    lines = (sites / "ash.csv").read_text().splitlines(keepends=True)
+    (sites / "ash.csv").write_text("".join(lines[:-20]))
+    with pytest.raises(CheckpointError, match="number of training records of site ash changed"):
+        simulate(PLAN, sites, out, baseline=False)
+    (sites / "ash.csv").unlink()
+    with pytest.raises(CheckpointError, match="with site ash, which is not there now"):
+        simulate(PLAN, sites, out, baseline=False)
 
 
 def test_a_finished_run_that_told_less_than_it_cost_is_not_shown(tmp_path: Path) -> None:

@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 
 from federation.errors import FederationError
+from federation.plan.plan import parse
+from federation.report.planned import plan_facts
+from federation.round.excess import noise_excess
 from privacy.errors import PrivacyError
 from simulations.simulate import simulate
 from simulations.survey import survey
@@ -28,6 +31,31 @@ def test_ordinary_sites_are_looked_at_and_nothing_is_refused(tmp_path: Path) -> 
     assert [site.look.files[0].records for site in found.sites if site.look] == [40, 48, 56]
     assert (found.errors, found.doubts) == ((), ())
     found.require()
+
+
+@pytest.mark.parametrize(
+    ("cohort", "usual"),
+    [({"size": "all"}, 5), ({"size": 4}, 4), ({"size": None, "sample_rate": 0.8}, 4)],
+    ids=str,
+)
+def test_figures_are_about_the_sites_that_are_there_and_not_about_the_fewest_that_a_plan_allows(
+    tmp_path: Path, cohort: dict[str, Any], usual: int
+) -> None:
+    plan = plan_of(**PRIVATE, sample_rate=0.5, dropouts=1, colluders=1)
+    plan = parse(plan.model_copy(update={"cohort": plan.cohort.model_copy(update=cohort)}).to_toml())
+    facts = survey(plan, write_sites(tmp_path / "sites", 5)).to_json()
+    alone = plan_facts(plan, 1)
+    assert (
+        facts["cohort"]["sites"]
+        == facts["transcripts"]["sites"]
+        == facts["noise_excess_of"]["sites"]
+        == usual
+    )
+    assert facts["noise_excess"] == pytest.approx(noise_excess(plan, usual))
+    assert (facts["smallest_cohort"], "cohort" in alone) == (alone["smallest_cohort"], False)
+    if cohort == {"size": "all"}:
+        assert facts["noise_excess"] != alone["noise_excess"]
+        assert facts["transcripts"]["bytes"] > alone["transcripts"]["bytes"]
 
 
 def spoil(folder: Path, what: str) -> None:

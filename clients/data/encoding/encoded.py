@@ -18,7 +18,7 @@ from clients.data.sources.table import Table
 from federation.plan.dates import DAYS, MONTHS, Date
 from federation.plan.features import MISSING, OTHER, Categorical, Feature, Hashed, Numeric
 from federation.plan.maps import hats
-from federation.plan.scales import Numbers, scaled
+from federation.plan.scales import Numbers, corners, scaled
 
 Places = NDArray[np.int64]
 NOWHERE = -1
@@ -41,6 +41,7 @@ class Encoded:
     filled: NDArray[np.bool_] = field(repr=False)
     other: NDArray[np.bool_] | None = field(default=None, repr=False)
     knots: int | None = None
+    corners: Numbers | None = field(default=None, repr=False)
 
     def write(self, block: NDArray[np.float32]) -> None:
         """Write the columns into a block (n, width) of zeros."""
@@ -62,7 +63,7 @@ class Encoded:
     def _numbers(self, first: Numbers) -> Numbers:
         if self.knots is None:
             return first[:, None]
-        found = hats(first, self.knots)
+        found = hats(first, self.knots, self.corners)
         for marks in self.places:
             found[marks != NOWHERE] = 0
         return found
@@ -93,8 +94,8 @@ def of_numbers(feature: Numeric, cells: Sequence[str], decimal: str = ".") -> En
     )  # a missing number is the middle of the range, on its scale
     if feature.bins is not None:
         return Encoded(None, _in_bins(first, feature.bins, filled, rule), faults, filled)
-    marks = (np.where(filled, feature.knots or 1, NOWHERE),) if rule == "indicator" else ()
-    return Encoded(first, marks, faults, filled, knots=feature.knots)
+    marks = (np.where(filled, feature.hats or 1, NOWHERE),) if rule == "indicator" else ()
+    return Encoded(first, marks, faults, filled, knots=feature.hats, corners=corners(feature))
 
 
 def _in_bins(first: Numbers, bins: int, filled: NDArray[np.bool_], rule: object) -> tuple[Places, ...]:

@@ -93,7 +93,7 @@ class Table:
         """The cells of a column as texts, without blanks around them. Numbers have a point."""
         found = list[str]()
         for block in self._of(name).blocks:
-            found.extend(map(str.strip, self._texts(block)))
+            found.extend(map(str.strip, unpack(self._pointed(block))))
         return found
 
     def numerals(self, name: str) -> Numerals:
@@ -105,8 +105,13 @@ class Table:
 
     def blocks(self, order: Sequence[int]) -> Iterator[list[list[str]]]:
         """A few thousand rows at a time: for each, the cells as texts of the columns at these places."""
+        for blocks in self.packed(order):
+            yield list(map(unpack, blocks))
+
+    def packed(self, order: Sequence[int]) -> Iterator[list[Block]]:
+        """The same, not cut into cells yet."""
         for blocks in zip(*(self.columns[place].blocks for place in order), strict=True):
-            yield list(map(self._texts, blocks))
+            yield list(map(self._pointed, blocks))
 
     def rows(self, order: Sequence[int]) -> Iterator[tuple[str, ...]]:
         """Each row's cells as texts, by the places of their columns."""
@@ -127,8 +132,8 @@ class Table:
         self.require([name])
         return self.columns[self.header.index(cleaned(name))]
 
-    def _texts(self, block: Block) -> list[str]:
-        return unpack(pointed(block) if self.decimal == "," and isinstance(block, str) else block)
+    def _pointed(self, block: Block) -> Block:
+        return pointed(block) if self.decimal == "," and isinstance(block, str) else block
 
     def _header_hint(self, wrong: Sequence[str]) -> str:
         """Quotes only a header without numbers and gaps: any other may be a row of data."""

@@ -26,6 +26,7 @@ _BY_FOLDER = {
     "rounds": "a transcript: what sites signed of a round, by which its sum is proven",
     "rosters": "an earlier roster",
     "ledgers": "a site's ledger",
+    "measured": "what a site measured of its installation, on made-up records",
     "papers": "a document made from the run",
 }
 _FORMATS = {

@@ -19,7 +19,7 @@ from federation.kinds.figures import LOSS_BOUND
 from federation.report.parts import Ranged
 from federation.report.published import Counted, Histogram
 from federation.sums.ratios import LEAST
-from federation.sums.scores import METRICS, counted
+from federation.sums.scores import counted, names_of
 
 _ROUNDING = 0.01  # between the deviation of the noise as it is told and by the plain formula
 _NEAR = 1e-6
@@ -65,7 +65,7 @@ def _is_possible(one: Counted, cells: Cells, noise: float) -> bool:
     return (
         [len(row) for row in one.cells] == [cells.bins] * 2
         and all(count > least * (1 - _NEAR) for count in counts)
-        and set(one.metrics) == set(METRICS)
+        and set(one.metrics) == set(names_of(cells))
         and all(_is_ranged(name, ranged) for name, ranged in one.metrics.items())
         and all(_is_within(0.0, band.low, band.observed, band.high, 1.0) for band in one.calibration)
     )
@@ -87,17 +87,18 @@ def _follows(one: Counted, cells: Cells, noise: float) -> bool:
     if len(counts) < cells.block:
         return True
     expected = Counted.model_validate(counted(cells, counts, noise))
-    return _alike(expected.model_dump(include=_SAID), one.model_dump(include=_SAID))
+    return alike(expected.model_dump(include=_SAID), one.model_dump(include=_SAID))
 
 
 _SAID = set(Counted.model_fields)
 
 
-def _alike(one: Any, other: Any) -> bool:
+def alike(one: Any, other: Any) -> bool:
+    """Whether both are one value, up to how floats are rounded."""
     if isinstance(one, Mapping) and isinstance(other, Mapping):
-        return one.keys() == other.keys() and all(_alike(one[name], other[name]) for name in one)
+        return one.keys() == other.keys() and all(alike(one[name], other[name]) for name in one)
     if isinstance(one, list | tuple) and isinstance(other, list | tuple):
-        return len(one) == len(other) and all(map(_alike, one, other))
+        return len(one) == len(other) and all(map(alike, one, other))
     if isinstance(one, float | int) and isinstance(other, float | int):
         return math.isclose(one, other, rel_tol=_NEAR, abs_tol=_NEAR)
     return bool(one == other)
@@ -110,4 +111,4 @@ def _is_headline(histogram: Histogram, headline: Mapping[str, Any]) -> bool:
     own |= {name: None if ranged is None else ranged.value for name, ranged in said.items()}
     if None in own.values():
         own = dict.fromkeys(own)
-    return _alike(own, {name: headline[name] for name in own})
+    return alike(own, {name: headline[name] for name in own})

@@ -65,15 +65,25 @@ def _check_figures(told: object, folds: Sequence[Fold], found: Findings) -> None
         }
         for fold in folds
     ]
-    figures = [fold.evaluation.figures for fold in folds if fold.evaluation is not None]
+    figures = [_flat(fold.evaluation.figures) for fold in folds if fold.evaluation is not None]
     if not isinstance(told, Mapping) or len(figures) < len(folds):
         differs("folds: the report does not tell what was published of every fold", found)
         return
     expected: dict[str, Any] = {"folds": lines, "mean": {}, "deviation": {}}
-    for name in _FIGURES:
+    for name in figures[0] if figures else _FIGURES:
         values = [each.get(name) for each in figures]
         known = [value for value in values if isinstance(value, int | float)]
         is_whole = len(known) == len(values) > 1
         expected["mean"][name] = statistics.fmean(known) if is_whole else None
         expected["deviation"][name] = statistics.stdev(known) if is_whole else None
     check_same(expected, told, "folds", found)
+
+
+def _flat(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """The figures of a fold by name: of what is no class those of its metrics, and the number of records."""
+    measured = figures.get("measured")
+    metrics = measured.get("metrics") if isinstance(measured, Mapping) else None
+    if not isinstance(metrics, Mapping):
+        return {name: figures.get(name) for name in _FIGURES}
+    values = {name: one.get("value") if isinstance(one, Mapping) else None for name, one in metrics.items()}
+    return {**values, "records": figures.get("records")}

@@ -12,7 +12,7 @@ from federation.cli.options import AsJson, Debug
 from federation.cli.screen import show, styled, titled
 from federation.cli.simulating.folders import advise_to_resume, free_folder, named
 from federation.cli.streams import print_json
-from federation.report.numbers import figure, plain
+from federation.report.numbers import figure, plain, spread
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -106,7 +106,8 @@ def _print(found: Mapping[str, Any], folder: Path) -> None:
 
 def _points(found: Mapping[str, Any]) -> Table:
     metrics = found["metrics"][:3]
-    title = f"Mean of {len(found['seeds'])} seeds, 95 % t interval"
+    several = f"Mean of {len(found['seeds'])} seeds, 95 % t interval"
+    title = several if len(found["seeds"]) > 1 else "One seed: how far another would be off is not known"
     table = titled(title, "epsilon", "noise", *map(plain, metrics))
     table.add_column("at most, whoever guesses who was in the data")
     for point in found["points"]:
@@ -131,5 +132,4 @@ def _band(of: Mapping[str, Any]) -> str:
     >>> _band({"mean": 0.5, "low": 0.4, "high": 0.6}), _band({"mean": 0.5, "low": None, "high": None})
     ('0.500 ± 0.100', '0.500')
     """
-    half = "" if of["low"] is None else f" ± {figure(of['high'] - of['mean'])}"
-    return f"{figure(of['mean'])}{half}"
+    return f"{figure(of['mean'])}{spread(None if of['low'] is None else of['high'] - of['mean'])}"

@@ -25,6 +25,12 @@ def audit(
         list[Path] | None,
         typer.Option("--ledger", metavar="FILE", help="a site's ledger: exported .jsonl, or .sqlite"),
     ] = None,
+    measured: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE.json", help="what a site measured of its installation: federation rehearse"
+        ),
+    ] = None,
     report: Annotated[Path | None, typer.Option(metavar="FILE.html", help="a page for people")] = None,
     bundle: Annotated[
         Path | None, typer.Option(metavar="FILE.zip", help="all that the audit rests on, signed, in one file")
@@ -61,15 +67,28 @@ def audit(
     if not is_bundle(run):
         if signer is not None:
             raise InputError("--signer is for a bundle", hint=f"{run} is none")
-        _audit(run, ledger_file or [], wanted, as_json)
+        _audit(run, Handed(ledger_file or [], measured or []), wanted, as_json)
         return
     with unpacked(run) as opened:
         require_signer(opened.signer, signer)
         told = opened.statement
         by = f"{run}: every byte is as {opened.signer.hex()} signed it at {told.made}"
         typer.echo(printable(by), err=as_json)
-        found = _audit(opened.folder, [*opened.ledgers, *(ledger_file or [])], wanted, as_json)
-        require_same(told.audit, found)
+        packed = Handed(opened.ledgers, opened.measured)
+        handed = Handed([*packed.ledgers, *(ledger_file or [])], [*packed.measured, *(measured or [])])
+        if handed != packed:  # the signer had not all of these: what is said is compared without them
+            require_same(told.audit, _examined(opened.folder, packed))
+        found = _audit(opened.folder, handed, wanted, as_json)
+        if handed == packed:
+            require_same(told.audit, found)
+
+
+@dataclass(frozen=True)
+class Handed:
+    """What sites handed in with a run: ledgers, and what they measured of their installations."""
+
+    ledgers: Sequence[Path]
+    measured: Sequence[Path]
 
 
 @dataclass(frozen=True)
@@ -82,18 +101,15 @@ class Wanted:
     papers: Mapping[str, Path]
 
 
-def _audit(run: Path, ledgers: Sequence[Path], wanted: Wanted, as_json: bool) -> Audit:
-    from federation.audit.examine import audit as examine
+def _audit(run: Path, handed: Handed, wanted: Wanted, as_json: bool) -> Audit:
     from federation.audit.page import audit_lines
-    from federation.cli.progress import working
 
-    with working("recounting"):
-        found = examine(run, ledgers)
+    found = _examined(run, handed)
     if as_json:
         print_json(found.to_json())
     else:
         typer.echo("\n".join(audit_lines(found)))
-    for write, places in _asked(run, ledgers, found, wanted):
+    for write, places in _asked(run, handed, found, wanted):
         try:
             write()
         except Exception as error:  # the verdict stands, whatever becomes of a page
@@ -105,8 +121,16 @@ def _audit(run: Path, ledgers: Sequence[Path], wanted: Wanted, as_json: bool) ->
     return found
 
 
+def _examined(run: Path, handed: Handed) -> Audit:
+    from federation.audit.examine import audit as examine
+    from federation.cli.progress import working
+
+    with working("recounting"):
+        return examine(run, handed.ledgers, handed.measured)
+
+
 def _asked(
-    run: Path, ledgers: Sequence[Path], found: Audit, wanted: Wanted
+    run: Path, handed: Handed, found: Audit, wanted: Wanted
 ) -> Iterator[tuple[Callable[[], None], str]]:
     """What is to be written, and the places for whoever reads a warning."""
     if wanted.page is not None:
@@ -118,10 +142,10 @@ def _asked(
 
         yield partial(write_papers, run, found, wanted.papers), ", ".join(map(str, wanted.papers.values()))
     if wanted.bundle is not None:
-        yield partial(_pack, run, ledgers, found, wanted.bundle, wanted.key), str(wanted.bundle)
+        yield partial(_pack, run, handed, found, wanted.bundle, wanted.key), str(wanted.bundle)
 
 
-def _pack(run: Path, ledgers: Sequence[Path], found: Audit, out: Path, named: Path | None) -> None:
+def _pack(run: Path, handed: Handed, found: Audit, out: Path, named: Path | None) -> None:
     from federation.audit.bundle.signer import own_key
     from federation.cli.progress import working
     from federation.identity.keys import load_private
@@ -130,5 +154,5 @@ def _pack(run: Path, ledgers: Sequence[Path], found: Audit, out: Path, named: Pa
 
     key = own_key() if named is None else load_private(named)
     with working("packing"):
-        pack_run(run, ledgers, found, out, key)
+        pack_run(run, handed.ledgers, found, out, key, handed.measured)
     typer.echo(printable(f"{out}: signed by {public_identity(key).hex()}"), err=True)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _MOST = 200  # lines on a terminal; --json has all
 _MIDDLE = (
-    "There are no curves of this model: curves are of log-odds of classes, by a model that adds up. In the middle "
+    "There are no curves of this model: only a linear or an additive one is a sum over its features. In the middle "
     "of the public ranges {what} by so much with each input, which is scaled as the plan says:"
 )
 _OWN = "The plan brings its own task: what its inputs mean, only its code says. Its params, by name:"
@@ -47,10 +47,10 @@ def explain(
     All of it follows from the params, which were released. Importance on records (--data) does not: it is shown on
     the terminal, and of a real run in no JSON.
     """
-    from federation.report.said.finished import open_run
+    from federation.report.said.finished import open_model
     from federation.report.said.model import said, slopes
 
-    finished = open_run(run)
+    finished = open_model(run)
     if data is not None and as_json and not finished.simulated:
         hint = "leave --json out: figures of people's records stay on the terminal"
         raise InputError("importance on records of a real run is written nowhere", hint=hint)
@@ -75,7 +75,7 @@ def _write_scorecard(
     from federation.files import write_new
     from federation.report.said.scorecard import Scaling, lines, table
 
-    if told is None or run.table is None:
+    if told is None or run.table is None or not told.is_of_classes:
         raise InputError(
             "a points table is of two classes, by a model that is a sum over its features", hint="see --json"
         )
@@ -146,12 +146,12 @@ def _told(run: Finished, told: Said) -> Iterable[Any]:
     from federation.cli.screen import titled
     from federation.report.said.model import BAND, CENTERED
 
-    if run.table is not None and run.table.model == "logistic":
+    if run.table is not None and run.table.model in ("logistic", "linear"):
         table = titled("weights of the inputs, as the model has them", "input", "of", "weight", "noise")
         for one in told.coefficients[:_MOST]:
             table.add_row(_plain(one.name), _plain(one.outcome), f"{one.weight:+.3f}", _noise(one.noise))
         yield table
-    table = titled("what a feature adds to the log-odds", "feature", "at", "of", "adds", "noise")
+    table = titled(f"what a feature adds to {_plain(told.adds_to)}", "feature", "at", "of", "adds", "noise")
     shown = 0
     for curve in told.curves:
         for at, (label, effect) in enumerate(zip(curve.labels, curve.effect, strict=True)):

@@ -33,9 +33,7 @@ def predict(
     out: Annotated[Path, typer.Option(metavar="FILE", help="a new CSV file; none is replaced")],
     reasons: Annotated[
         str | None,
-        typer.Option(
-            metavar="K|all", help="what each feature adds to a row's log-odds: the K largest, or all"
-        ),
+        typer.Option(metavar="K|all", help="what each feature adds to a row's score: the K largest, or all"),
     ] = None,
     row_id: Annotated[
         str | None, typer.Option("--id", metavar="COLUMN", help="copy the cells of this column into the file")
@@ -60,11 +58,11 @@ def predict(
     from clients.predicting.scores import RELEASE, Asked
     from clients.predicting.scores import predict as score
     from federation.cli.progress import show_progress
-    from federation.report.said.finished import open_run
+    from federation.report.said.finished import open_model
 
     with show_progress() as shown:
         shown.stage("opening the run")
-        finished = open_run(run)
+        finished = open_model(run)
         reading = Reading(data, query, sheet, None, separator, decimal, encoding, columns, password_file)
         with by_options("DATA"):
             place = _of_site(Path(data), reading) if data.endswith(".toml") else reading.origin()

@@ -68,15 +68,22 @@ def withdrawn_of(site: Path) -> dict[str, Any] | None:
 
 def print_withdrawn(facts: Mapping[str, Any]) -> None:
     """The same in words."""
-    typer.echo(f"{many(facts['people'], 'person', 'people')} withdrew:")
+    first, *rest = withdrawn_lines(facts)
+    typer.echo("\n  ".join([first, *rest]))
+
+
+def withdrawn_lines(facts: Mapping[str, Any]) -> list[str]:
+    """The same as lines."""
+    lines = [f"{many(facts['people'], 'person', 'people')} withdrew:"]
     for group in facts["groups"]:
         days = " to ".join(dict.fromkeys((group["from"], group["until"])))
-        who = f"  {days}: {many(group['people'], 'person', 'people')}"
-        typer.echo(f"{who}; released before, from data that may hold their records: {_held(group['held'])}")
-    typer.echo(
-        "  Params of these rounds, and all later params of the same runs, descend from such data. That stays so; "
+        who = f"{days}: {many(group['people'], 'person', 'people')}"
+        lines.append(f"{who}; released before, from data that may hold their records: {_held(group['held'])}")
+    lines.append(
+        "Params of these rounds, and all later params of the same runs, descend from such data. That stays so; "
         "how much of a person can be in them, the epsilon of these runs bounds."
     )
+    return lines
 
 
 def _ids() -> list[str]:

@@ -15,9 +15,9 @@ _WIDE, _HIGH, _LEFT, _TOP, _BOTTOM, _RIGHT = 260.0, 160.0, 34.0, 22.0, 22.0, 8.0
 MOST_BARS = 12
 
 
-def drawn(curves: list[Curve], reach: float) -> str:
-    """The curves of one feature, an outcome each, from -reach to reach."""
-    label = escape(f"what {curves[0].feature} adds to the log-odds", quote=True)
+def drawn(curves: list[Curve], reach: float, adds_to: str) -> str:
+    """The curves of one feature, an outcome each, from -reach to reach, of what it `adds_to`."""
+    label = escape(f"what {curves[0].feature} adds to {adds_to}", quote=True)
     inside = [_frame(reach)]
     for number, curve in enumerate(curves):
         color = COLORS[number % len(COLORS)]

@@ -17,12 +17,13 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from federation.errors import AuditFailure, CheckpointError, FederationError, UnusableFile
+from federation.errors import AuditFailure, CheckpointError, FederationError, InputError, UnusableFile
 from federation.identity.roster_file import load_roster
+from federation.model import contrasts
 from federation.model.params import Layout, params_bytes, params_digest
 from federation.model.task import Task, build_task
 from federation.plan.plan import Plan, load
-from federation.plan.tabular import CODE, TabularTask
+from federation.plan.tabular import TabularTask
 from federation.report.receipt import Receipt
 from federation.sums.drift import Taken, deviation
 from privacy.errors import PrivacyError
@@ -77,6 +78,16 @@ def open_run(run: Path, *, is_closing: bool = False) -> Finished:
     params = _params(run, plan, task, receipts.closing)
     noise = noise_of(run, plan, receipts.rounds, len(params))
     return Finished(run, plan, task, params, report.get("simulated") is True, noise)
+
+
+def open_model(run: Path) -> Finished:
+    """The same of a run that trained a model. InputError for one that published a table."""
+    if plan_of(run).task_is_tally:
+        raise InputError(
+            f"{run}: nothing was trained, so there is no model: the run published a table of noised counts",
+            hint="read report.html, or tables in report.json",
+        )
+    return open_run(run)
 
 
 def has_files_that_end(run: Path) -> bool:
@@ -170,11 +181,4 @@ def _params(run: Path, plan: Plan, task: Task, closing: str) -> Tensor:
 
 def adds_up(plan: Plan) -> bool:
     """Whether the plan's model is a sum over its features, which params alone tell."""
-    task = plan.task
-    return (
-        isinstance(task, TabularTask)
-        and task.kind == "tabular-classification"
-        and task.model in ("logistic", "additive")
-        and task.rows is None
-        and not CODE.fullmatch(task.model)
-    )
+    return contrasts.adds_up(plan.task)

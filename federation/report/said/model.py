@@ -5,17 +5,18 @@ All of it is post-processing of what was released: it stands in the report of a 
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from federation.model.contrasts import adds_to, contrasts, split
 from federation.model.curves import Curve, Surface, curves, intercepts, surfaces
 from federation.model.outcomes import half_of
 from federation.model.points import points_of
 from federation.plan.layout import layout
 from federation.plan.outcomes import Classes, Range
+from federation.plan.tabular import TabularTask
 from federation.plan.tasks import Classification
 from federation.report.said.finished import Finished, adds_up
 
@@ -32,7 +33,7 @@ CENTERED = (
 
 @dataclass(frozen=True)
 class Coefficient:
-    """The weight of one column of the input, in the log-odds of an outcome, and the noise's deviation in it."""
+    """The weight of one column of the input, in what is said of an outcome, and the noise's deviation in it."""
 
     name: str
     feature: str
@@ -51,11 +52,14 @@ class Said:
     surfaces: tuple[Surface, ...]
     coefficients: tuple[Coefficient, ...]
     deviation: float | None
+    adds_to: str
+    is_of_classes: bool
 
     def to_json(self) -> dict[str, Any]:
         """For programs."""
         return {
             "outcomes": list(self.outcomes),
+            "adds_to": self.adds_to,
             "noise_deviation": self.deviation,
             "intercepts": self.intercepts,
             "coefficients": [vars(one) for one in self.coefficients],
@@ -67,40 +71,34 @@ class Said:
 def said(run: Finished) -> Said | None:
     """What the model of a run says; None if it does not add up."""
     task = run.table
-    if not isinstance(task, Classification) or not adds_up(run.plan):
+    if task is None or not adds_up(run.plan):
         return None
     flat = run.params.double().tolist()
-    base = intercepts(task, flat)
     return Said(
-        tuple(base),
-        base,
+        tuple(one.outcome for one in contrasts(task)),
+        intercepts(task, flat),
         curves(task, flat, run.deviation),
         surfaces(task, flat, run.deviation),
-        _coefficients(task, run.params, run.deviation),
+        _coefficients(task, flat, run.deviation),
         run.deviation,
+        adds_to(task),
+        isinstance(task, Classification),
     )
 
 
-def _coefficients(
-    task: Classification, params: torch.Tensor, deviation: float | None
-) -> tuple[Coefficient, ...]:
-    many = len(task.classes)
-    weights = params.double()[: task.inputs * many].reshape(many, task.inputs)
-    if many == 2:
-        contrasts = [(task.classes[1], weights[1] - weights[0], math.sqrt(2))]
-    else:
-        mean, spread = weights.mean(0), math.sqrt(1 - 1 / many)
-        contrasts = [(name, weights[at] - mean, spread) for at, name in enumerate(task.classes)]
+def _coefficients(task: TabularTask, params: list[float], deviation: float | None) -> tuple[Coefficient, ...]:
+    weights, _ = split(task, params)
+    shown = [(one, one.of @ weights) for one in contrasts(task)]
     return tuple(
         Coefficient(
             column.name,
             column.feature,
-            outcome,
+            one.outcome,
             float(row[at]),
-            None if deviation is None else deviation * spread,
+            None if deviation is None else deviation * one.spread,
         )
         for at, column in enumerate(layout(task))
-        for outcome, row, spread in contrasts
+        for one, row in shown
     )
 
 

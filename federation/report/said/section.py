@@ -77,18 +77,17 @@ def section(told: Said) -> Section:
         else []
     )
     several = len(told.outcomes) > 1
-    head = (
-        "Each class is told against the mean of all."
-        if several
-        else f"Of class {told.outcomes[0]}, in log-odds."
-    )
+    head = f"What a feature adds to {told.adds_to}."
+    if told.is_of_classes:
+        one = f"Of class {told.outcomes[0]}, in log-odds."
+        head = "Each class is told against the mean of all." if several else one
     base = ", ".join(f"{printable(name)} {value:+.3f}" for name, value in told.intercepts.items())
     return Section(
         words=(f"{printable(head)} Intercept: {base}. {CENTERED}", BAND, *left),
         legend=tuple(
             (printable(name), COLORS[at % len(COLORS)]) for at, name in enumerate(told.outcomes)
         ) if several else (),
-        drawings=tuple((printable(name), drawn(curves, most)) for name, curves in shown.items()),
+        drawings=tuple((printable(name), drawn(curves, most, told.adds_to)) for name, curves in shown.items()),
         lines=tuple(lines[:_MOST_LINES]),
     )  # fmt: skip
 

@@ -18,6 +18,9 @@ from clients.policy import load_site
 from federation.audit import evidence
 from federation.audit.bundle.statement import PAYLOAD_TYPE, Statement, statement_from_bytes
 from federation.audit.findings import Findings
+from federation.audit.measured.evidence import read_measured
+from federation.audit.measured.figures import Figures
+from federation.audit.measured.record import Measurement
 from federation.audit.receipts import read_receipts
 from federation.config import toml
 from federation.errors import CheckpointError, InputError, RosterError, UnusableFile
@@ -67,6 +70,7 @@ from simulations.ray.slices import Slice
 from simulations.ray.slices import Work as SliceWork
 from tests.adversary.endurance.decoders import Decoder, Files, binary
 from tests.federation.audit.audited import TEXT, served
+from tests.federation.audit.measured.made import figures_of
 from tests.privacy.ledger.ledgers import ANNA, BERT, FILTER, PLAN, reserved
 from tests.privacy.secagg.rounds import Round, identity, make_roster
 from tests.server.test_checkpoint import state_of
@@ -198,6 +202,15 @@ def of_texts() -> dict[str, Decoder]:
             ValueError,
             lambda value: canonical(value).encode(),
         ),
+        "federation.audit.measured.record.Measurement.from_text": Decoder(
+            lambda data: Measurement.from_text(_text(data)),
+            [_measurement().encode()],
+            ValueError,
+            encode=lambda one: one.to_text().encode(),
+        ),
+        "federation.audit.measured.figures.Figures.from_json": _json(
+            Figures.from_json, json.loads(_measurement())["figures"], ValueError
+        ),
         "privacy.ledger.approvals.from_text": Decoder(
             lambda data: approvals.from_text(_text(data)), [approvals.to_text(proposal, signed).encode()]
         ),
@@ -225,6 +238,13 @@ def of_texts() -> dict[str, Decoder]:
             lambda data: plans.parse(_text(data)), [TEXT.encode()], (InputError, UnsafeParameters)
         ),
     }
+
+
+def _measurement() -> str:
+    """What ash measured, as its file has it."""
+    plan = plans.parse(TEXT)
+    figures = figures_of(plan)
+    return Measurement(plan.digest, "ash", "2026-11-29T10:00:00Z", "1", figures).signed(ANNA).to_text()
 
 
 def _text(data: bytes) -> str:
@@ -319,6 +339,11 @@ def of_files(folder: Path) -> dict[str, Decoder]:
             ),
             "federation.report.stated.read_stated": made.of(
                 "page", lambda path: read_stated(path.read_text(errors="replace")), [_page(run)], ValueError
+            ),
+            "federation.audit.measured.evidence.read_measured": made.of(
+                "measured.json",
+                lambda path: read_measured([path], plan, None, Findings()),
+                [_measurement().encode()],
             ),
             "federation.audit.receipts.read_receipts": made.of(
                 "receipts.jsonl", lambda path: read_receipts(path.parent, plan, Findings()), [receipts]

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clients.drafting.columns import judged, outwards
-from federation.plan.features import Categorical, Numeric
+from federation.plan.features import Categorical, Hashed, Numeric
 from federation.plan.numerals import as_text
 
 MANY = 40
@@ -82,9 +82,9 @@ MONEY = [str(round(10 ** (number % 60 / 10), 2)) for number in range(300)]
         (["a", "b", "NA"] * MANY, {"values": ("a", "b"), "missing": "category"}),
         (["7", ""] * MANY, {"values": ("7",), "missing": "category"}),
         ([f"code {number % 30}" for number in range(90)], {"values": 30, "other": True}),
-        ([f"E{number % 200}.1" for number in range(900)], {"hash": 64}),
+        ([f"E{number % 200}.1" for number in range(900)], {"hash": 8}),
         ([f"V{number % 90}" if number % 9 else "?" for number in range(900)] + ["250", "7"],
-         {"hash": 64, "missing": "category"}),
+         {"hash": 8, "missing": "category"}),
         ([f"{day} 09:00:00" for day in DAYS], {"date": "%Y-%m-%d", "since": "2019-01-01", "until": "2020-12-31"}),
         ([f"{day:%d.%m.%Y}" for day in DAYS] + [""], {"date": "%d.%m.%Y", "missing": "indicator"}),
         ([f"{day:%m/%d/%Y}" for day in DAYS], {"date": "%m/%d/%Y"}),
@@ -182,3 +182,14 @@ def test_any_cells_are_judged_and_cells_of_another_order_alike(name: str, cells:
     column = judged(name, cells)
     assert column.why
     assert judged(name, cells[::-1]) == column
+
+
+@pytest.mark.parametrize(
+    ("records", "wide"), [(None, 8), (740, 8), (30_000, 8), (32_000, 16), (101_766, 32), (10**6, 64)], ids=str
+)
+def test_codes_get_as_many_columns_as_there_are_records_for(records: int | None, wide: int) -> None:
+    """By how many records all sites have, and by nothing that is in them."""
+    for codes in (200, 700):
+        column = judged("x", [f"E{number % codes}.1" for number in range(1500)], records=records)
+        assert isinstance(column.feature, Hashed) and column.feature.hash == wide
+        assert f"each in one of {wide} columns" in column.why

@@ -37,6 +37,24 @@ def proposed(table: MockTable, folder: Path, target: str = "sick") -> Proposal:
     return propose(read(table, folder), target, "trial")
 
 
+@pytest.mark.parametrize(
+    ("sick", "words"),
+    [
+        (("n",) * 57 + ("y",) * 3, '# positive: "y", 5 % of these rows\n'),
+        (
+            ("n",) * 3 + ("y",) * 57,
+            '# positive: "y", 95 % of these rows\n# "n" is rarer (5 %): turn them around',
+        ),
+    ],
+    ids=["the second is rare", "the first is rare"],
+)
+def test_which_class_is_the_positive_one_and_which_the_rarer_stands_beside_the_classes(
+    tmp_path: Path, sick: tuple[str, ...], words: str
+) -> None:
+    found = proposed(MockTable(DRAWN.header, (*DRAWN.columns[:2], sick)), tmp_path)
+    assert f"of two, the second is the positive one\n{words}" in found.text
+
+
 @settings(max_examples=40, deadline=None)
 @given(tables())
 def test_the_file_cut_into_sites_passes_every_check_of_the_plan(drawn: tuple[MockTable, str]) -> None:

@@ -102,7 +102,10 @@ def test_a_report_shows_the_claim_the_sites_and_the_metrics(
     assert row(text, "harbor") == ["harbor", "87", "3", "2.991", "1.2", "4882.8"]
     assert row(text, "accuracy") == ["accuracy", "0.900", "n/a", "0.540", "0.910"]
     assert "report.html" in text
-    assert "without privacy: the same settings with neither clipping nor noise, not tuned for it" in text
+    assert (
+        "without privacy: the same settings with neither clipping nor noise; with its own it may do better"
+        in text
+    )
 
 
 def test_what_could_not_be_made_is_na_and_says_why(capsys: pytest.CaptureFixture[str]) -> None:

@@ -131,6 +131,13 @@ def test_every_point_of_article_35_and_each_question_stands_there_and_blanks_are
     assert BLANK in answers
 
 
+def test_each_document_says_what_epsilon_means_in_people(facts: Facts) -> None:
+    assert facts.risks[0].startswith("Of 100 people")
+    for paper in PAPERS.values():
+        plain = paper(facts).replace("\\", "")
+        assert facts.risks[0] in plain
+
+
 def test_each_document_of_a_simulation_says_that_it_is_one(facts: Facts) -> None:
     for paper in PAPERS.values():
         assert SIMULATED in paper(facts)

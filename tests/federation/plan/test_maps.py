@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from clients.data.encoding.encoded import of_numbers
 from federation.errors import PlanError
+from federation.model.points import points_of
 from federation.plan.features import Numeric
 from federation.plan.layout import layout
 from federation.plan.maps import hats, slices, to_unit, write_crosses
@@ -48,6 +50,65 @@ def test_the_hats_of_a_number_add_up_to_one_and_at_most_two_of_them_are_not_zero
     assert np.allclose(found.sum(1), 1, rtol=0, atol=1e-12)
     assert ((found > 0).sum(1) <= 2).all()
     assert np.allclose(found @ np.linspace(-1, 1, knots), places, rtol=0, atol=1e-12), "a line stays a line"
+
+
+@given(
+    arrays.arrays(np.float64, st.integers(1, 30), elements=st.floats(-1, 1)),
+    st.lists(st.integers(-99, 99), min_size=1, max_size=20, unique=True),
+)
+def test_hats_of_listed_knots_add_up_to_one_and_a_line_stays_a_line(
+    places: np.ndarray, inner: list[int]
+) -> None:
+    corners = np.array([-1.0, *(one / 100 for one in sorted(inner)), 1.0])
+    found = hats(places, len(corners), corners)
+    assert (found >= 0).all() and ((found > 0).sum(1) <= 2).all()
+    assert np.allclose(found.sum(1), 1, rtol=0, atol=1e-12)
+    assert np.allclose(found @ corners, places, rtol=0, atol=1e-12)
+    assert (np.square(found).sum(1) <= 1 + 1e-12).all(), "no longer than a value of a list"
+
+
+@pytest.mark.parametrize("scale", ["linear", "symlog"])
+def test_a_list_of_even_knots_is_what_their_number_is(scale: str) -> None:
+    places = [float(one) for one in np.linspace(-5, 80, 40)]
+    cells = [str(one) for one in places]
+    even = Numeric(name="a", low=0.0, high=64.0, scale="linear", knots=5)
+    at = {
+        "linear": (16.0, 32.0, 48.0),
+        "symlog": tuple(np.expm1(np.log1p(64) * np.arange(1, 4) / 4).tolist()),
+    }
+    even = even.model_copy(update={"scale": None if scale == "linear" else scale})
+    listed = even.model_copy(update={"knots": at[scale]})
+    blocks = [np.zeros((40, 5), np.float32) for _ in range(2)]
+    for feature, block in zip((even, listed), blocks, strict=True):
+        of_numbers(feature, cells).write(block)
+    assert np.allclose(*blocks, atol=1e-6)
+    assert even.parts == listed.parts
+    for one, other in zip(points_of(even)[0].at, points_of(listed)[0].at, strict=True):
+        assert one == pytest.approx(other)
+    assert points_of(even)[0].weights == pytest.approx(points_of(listed)[0].weights)
+
+
+@pytest.mark.parametrize(
+    "knots",
+    ["[]", "[20, 50]", "[50, 90]", "[50, 40]", "[50, 50]", '["50"]', "[10, 50]", "true", "1", "65", "3.5"],
+)
+def test_knots_that_are_none_are_refused_at_their_key(knots: str) -> None:
+    text = TEXT.replace("age = { low = 20, high = 90 }", f"age = {{ low = 20, high = 90, knots = {knots} }}")
+    with pytest.raises(PlanError) as error:
+        parse(text)
+    assert error.value.key == "task.features.age.knots"
+    assert error.value.hint
+
+
+def test_listed_knots_are_in_the_digest_and_come_back_from_it() -> None:
+    plans = [
+        parse(TEXT.replace("high = 90 }", f"high = 90, knots = {knots} }}"))
+        for knots in ("[40, 60]", "[40, 61]", "4")
+    ]
+    assert len({plan.digest for plan in plans}) == 3
+    for plan in plans:
+        assert Plan.from_canonical(plan.canonical()).digest == plan.digest
+        assert parse(plan.to_toml()).digest == plan.digest
 
 
 @pytest.mark.parametrize("knots", [2, 3, 8, 33])

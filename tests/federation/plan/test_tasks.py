@@ -54,7 +54,15 @@ WRONG = {
     "exposure is feature": (but(EXPOSED, exposure="age "), "task.features.age"),
     "metric of classes": ({**REGRESSION, "evaluation.metrics": ["auc"]}, "evaluation.metrics"),
     "no such horizon": ({**SURVIVAL, "evaluation.metrics": ["brier_at_31"]}, "evaluation.metrics"),
-    "published": ({**REGRESSION, "evaluation.epsilon": 0.5}, "evaluation.epsilon"),
+    "bins not paid for": ({**REGRESSION, "evaluation.bins": 5}, "evaluation.bins"),
+    "no such group": (
+        {**COUNTS, "evaluation.epsilon": 0.5, "evaluation.groups": ["age"]},
+        "evaluation.groups",
+    ),
+    "too many sums": (
+        {**but(SURVIVAL, bins=[*range(1, 200)]), "evaluation.epsilon": 0.5},
+        "evaluation.epsilon",
+    ),
 }
 
 

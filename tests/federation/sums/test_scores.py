@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from federation.kinds.cells import Cells, Group
 from federation.sums.scores import headline, histogram
 
-CELLS = Cells((0.25, 0.5, 0.75), 0.5, (Group("sex", ("0", "1")),))
+CELLS = Cells((0.25, 0.5, 0.75), 0.5, (Group("sex", ("0", "1")),), (20, 30))
 COUNTS = [400.0, 200, 100, 50, 30, 60, 120, 240, 300, 250, 80, 20, 10, 90, 150, 300]
 
 
@@ -28,6 +29,25 @@ def test_figures_without_noise_are_those_of_the_counts() -> None:
     assert metrics["precision"]["value"] == pytest.approx(810 / 1060)
     assert metrics["ks"]["value"] == pytest.approx(1150 / 1400 - 190 / 1000)
     assert headline(told, CELLS, 1e-9)["records"] == pytest.approx(2400)
+
+
+def test_recall_among_the_highest_scores_takes_a_share_of_the_bin_that_it_cuts() -> None:
+    """Of 2,400 records 610 are in the highest bin, 540 of them positive; of 450 in the next, 270 are."""
+    cells = replace(CELLS, shares=(10, 30))
+    found = histogram(cells, COUNTS, 1e-9)["metrics"]
+    taken = (0.3 * 2400 - 610) / 450
+    assert found["recall_at_30"]["value"] == pytest.approx((540 + taken * 270) / 1000)
+    assert found["recall_at_30"]["bins"] == pytest.approx(taken * 270 / 1000)  # none of the cut are positive
+    assert found["recall_at_10"]["value"] == pytest.approx(540 * 240 / 610 / 1000)
+
+
+def test_recall_among_the_highest_scores_is_none_where_one_bin_holds_most_of_them() -> None:
+    rare = Cells((0.25, 0.5, 0.75), 0.5, (), (10,))
+    assert histogram(rare, [5000.0, 60, 20, 5, 300, 60, 20, 10], 1e-9)["metrics"]["recall_at_10"] is None
+    finer = Cells((0.05, 0.1, 0.25), 0.5, (), (10,))
+    told = histogram(finer, [3000.0, 1500, 480, 80, 100, 60, 90, 110], 1e-9)["metrics"]["recall_at_10"]
+    assert told["value"] == pytest.approx((110 + 90 * (542 - 190) / 570) / 360)
+    assert told["bins"] < 0.25
 
 
 def test_noise_widens_every_interval() -> None:
@@ -57,6 +77,8 @@ COVERED = (
     "auc",
     "gini",
     "brier",
+    "recall_at_20",
+    "recall_at_30",
 )
 
 

@@ -181,3 +181,5 @@ def test_too_few_survivors_are_the_error_of_a_real_run(play: Play) -> None:
     with pytest.raises(TooFewSurvivors) as caught:
         play("vectorized", "dropouts=1.0, seed=1")
     assert (caught.value.exit_code, caught.value.got) == (4, 0)
+    for words in ("5 were", "have more sites", "cohort.deadline_seconds (now", "the simulation ends here"):
+        assert words in str(caught.value)

@@ -17,6 +17,7 @@ from privacy.accounting.events import GaussianEvent
 from privacy.accounting.pld import epsilon
 from simulations.folds.crossing import cross_validate
 from simulations.folds.result import CrossValidation, folds_cost, spreads
+from simulations.simulate import simulate
 from tests.federation.command import Command
 from tests.worlds import plan_of, rows_of, text_of, write_csv, write_sites
 
@@ -120,8 +121,13 @@ def test_it_goes_on_where_it_was_on_the_same_records_only(sites: Path, tmp_path:
     assert {path.name for path in (tmp_path / "cv").iterdir()} >= {"fold-1", "fold-3", "folds.json"}
     assert not (tmp_path / "cv" / "checkpoint").exists()
     lines: list[str] = []
-    assert cross_validate(BARE, other, tmp_path / "cv", folds=3, notice=lines.append) == found
-    assert "nothing was run" in lines[0]
+    assert cross_validate(BARE, sites, tmp_path / "cv", folds=3, notice=lines.append) == found
+    assert lines[0].startswith("nothing was run") and lines[0].endswith("of these records")
+    with pytest.raises(CheckpointError, match="the records changed since") as caught:
+        cross_validate(BARE, other, tmp_path / "cv", folds=3)
+    assert caught.value.exit_code == 2
+    with pytest.raises(CheckpointError, match="holds a fold of a cross-validation"):
+        simulate(BARE, sites, tmp_path / "cv" / "fold-1", baseline=False)
 
 
 def test_folds_with_faults_are_no_folds_without_them(sites: Path, tmp_path: Path) -> None:

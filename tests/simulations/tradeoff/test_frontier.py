@@ -8,7 +8,7 @@ import json
 import stat
 from collections.abc import Mapping
 from pathlib import Path
-from shutil import copytree
+from shutil import copytree, rmtree
 from typing import Any
 
 import pytest
@@ -20,6 +20,7 @@ from privacy.errors import UnsafeParameters
 from simulations.comparing.alone import Alone
 from simulations.tradeoff import trials
 from simulations.tradeoff.frontier import tradeoff
+from simulations.tradeoff.kept import Folder
 from simulations.tradeoff.page import render
 from tests.federation.report.pages import check_quiet
 from tests.worlds import NAMES, rows_of, text_of, write_csv, write_sites
@@ -189,6 +190,7 @@ def test_a_page_of_one_seed_claims_no_interval(sites: Path, tmp_path: Path) -> N
     assert found["points"][0]["metrics"]["accuracy"]["low"] is None
     page = check_quiet((tmp_path / "one" / "tradeoff.html").read_text())
     assert "One seed: there is no interval" in page.text
+    assert "±" not in page.text and "95 %" not in page.text
 
 
 def test_nothing_in_it_is_a_record(made: tuple[Path, dict[str, Any]]) -> None:
@@ -203,17 +205,67 @@ def test_nothing_in_it_is_a_record(made: tuple[Path, dict[str, Any]]) -> None:
     assert "inputs" not in json.loads((out / "begun.json").read_text())
 
 
-def test_a_finished_one_is_read_and_its_page_made_again(
+def test_a_finished_one_is_read_and_its_page_drawn_anew(
     made: tuple[Path, dict[str, Any]], sites: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, found = made
     page = (out / "tradeoff.html").read_bytes()
-    (out / "tradeoff.html").unlink()
-    monkeypatch.setattr(trials, "simulate", lambda *_, **__: pytest.fail("ran again"))
+    (out / "tradeoff.html").write_text("as an earlier version drew it")
+    monkeypatch.setattr("simulations.simulate._run", lambda *_: pytest.fail("ran again"))
+    monkeypatch.setattr(Folder, "made", _only_kept)
     said: list[str] = []
     assert asked(sites, out, notice=said.append) == found
-    assert "nothing was run" in said[0]
+    assert said[0].startswith("nothing was run") and "on these data" in said[0]
     assert (out / "tradeoff.html").read_bytes() == page
+
+
+def test_a_finished_one_is_not_shown_for_other_data(
+    made: tuple[Path, dict[str, Any]], sites: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, found = made
+    other = Path(copytree(sites, tmp_path / "other"))
+    first = sorted(other.iterdir())[0]
+    first.write_text("".join(first.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(
+        CheckpointError, match=f"data of site {first.stem} changed since the trade-off"
+    ) as caught:
+        asked(other, out)
+    assert caught.value.exit_code == 2
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another machine"))
+    said: list[str] = []
+    assert asked(other, out, notice=said.append) == found
+    assert "only names of sites were compared" in said[0]
+    first.unlink()
+    with pytest.raises(CheckpointError, match=f"{first.stem} is not there now"):
+        asked(other, out)
+
+
+@pytest.mark.parametrize("are_kept", [True, False], ids=["its runs are kept", "its runs are gone"])
+def test_a_frontier_of_a_version_that_told_less_is_told_anew_of_its_runs(
+    made: tuple[Path, dict[str, Any]],
+    sites: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    are_kept: bool,
+) -> None:
+    out = Path(copytree(made[0], tmp_path / "old"))
+    old = json.loads((out / "frontier.json").read_text())
+    del old["points"][0]["risk"], old["interval"]
+    (out / "frontier.json").write_text(json.dumps(old))
+    (out / "tradeoff.html").write_text("as it was")
+    if not are_kept:
+        rmtree(out / "comparisons")
+    monkeypatch.setattr(Folder, "made", _only_kept)
+    said: list[str] = []
+    found = asked(sites, out, notice=said.append)
+    assert found == json.loads((out / "frontier.json").read_text()) == (made[1] if are_kept else old)
+    is_old = (out / "tradeoff.html").read_text() == "as it was"
+    assert (is_old, "is left as it was" in said[-1]) == (not are_kept, not are_kept)
+
+
+def _only_kept(folder: Folder, name: str, _: object) -> Any:
+    """Nothing is trained."""
+    return json.loads((folder.path / "comparisons" / f"{name}.json").read_text())
 
 
 @pytest.mark.parametrize("after", [0, 3], ids=lambda runs: f"after {runs} runs")

@@ -67,6 +67,7 @@ def changed(run: Path, change: Callable[[dict[str, Any]], object]) -> set[str]:
 @pytest.mark.parametrize("figure", FIGURES)
 @pytest.mark.parametrize("place", PLACES)
 def test_less_than_can_be_done_is_found(evaluated: Path, place: str, figure: str) -> None:
+    """DP-65: and so is more, beyond what two accountants differ by."""
     assert changed(evaluated, scaled(place, figure, 0.98)) == {"risk-understated"}
     assert changed(evaluated, scaled(place, figure, 1.25)) == {"report-mismatch"}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,8 @@ def test_it_prints_the_frontier_for_people_and_for_programs(
     told = command(*words)
     assert (told.code, told.err.count("\n")) == (0, 6), "a line for each that is done"
     assert told.out.startswith("A choice made by exact figures is covered by no epsilon")
-    assert "right 99 times in 100" in told.out
+    shown = re.findall(r"right (\d+) times in 100", told.out)
+    assert len(shown) >= 1 and all(50 < int(times) < 99 for times in shown), "epsilon 4 alone would say 99"
     assert "refused  epsilon 4, distributed: " in told.out
     assert "each site alone, without privacy" in told.out
     for line in told.out.splitlines()[-2:]:

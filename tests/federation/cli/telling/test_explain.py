@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from federation.report.said.section import section_of
 from tests.federation.command import Command
+from tests.federation.plan.tallies.test_tasks import STATISTICS
 from tests.federation.report.said.runs import ROWS, folder
 
 
@@ -24,6 +26,32 @@ def test_every_input_has_its_name(command: Command, tmp_path: Path, model: str) 
     assert shown.code == 0 and "dose" in shown.out
 
 
+@pytest.mark.parametrize(
+    ("kind", "model", "words"),
+    [
+        (
+            'kind = "tabular-regression"\ntarget = "days"\ntarget_range = { low = 0, high = 9 }',
+            "linear",
+            "days, in its own unit",
+        ),
+        ('kind = "tabular-counts"\ntarget = "visits"\nmost = 9', "additive", "logarithm of the expected"),
+        ('kind = "survival"\ntarget = "days"\nevent = "died"\nbins = [9]', "logistic", "of the hazard"),
+    ],
+    ids=["range", "counts", "survival"],
+)
+def test_numbers_times_and_counts_have_curves_and_no_points(
+    command: Command, tmp_path: Path, kind: str, model: str, words: str
+) -> None:
+    run = folder(tmp_path / "run", model=model, kind=kind)
+    shown, told = command("explain", run), command("explain", run, "--json").json
+    assert shown.code == 0 and words in " ".join(shown.out.split()) and "intercept of" in shown.out
+    assert words in told["adds_to"] and told["curves"]
+    found = section_of(run)
+    assert found is not None and words in found.words[0] and len(found.drawings) == 3
+    refused = command("explain", run, "--scorecard", tmp_path / "points.csv")
+    assert (refused.code, (tmp_path / "points.csv").exists()) == (2, False)
+
+
 def test_importance_on_records_of_a_real_run_stays_on_the_terminal(command: Command, tmp_path: Path) -> None:
     run, rows = folder(tmp_path / "run", cross=True), ROWS.splitlines()
     (tmp_path / "d.csv").write_text("\n".join([rows[0] + ",y", *[row + ",n" for row in rows[1:]]]))
@@ -33,6 +61,18 @@ def test_importance_on_records_of_a_real_run_stays_on_the_terminal(command: Comm
     shown = command("explain", run, "--data", tmp_path / "d.csv")
     assert shown.code == 0 and "loss grows by" in shown.out
     assert sorted(path.name for path in run.iterdir()) == before
+
+
+def test_a_run_that_trained_nothing_has_no_model_to_explain_or_to_score_with(
+    command: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "plan.toml").write_text(STATISTICS)
+    for name in ("params.safetensors", "report.json"):
+        (tmp_path / name).touch()
+    for words in (("explain", tmp_path), ("predict", tmp_path, "x.csv", "--out", tmp_path / "s.csv")):
+        refused = command(*words)
+        assert (refused.code, refused.out) == (2, "")
+        assert "nothing was trained, so there is no model" in refused.err
 
 
 def test_a_folder_that_is_no_run_is_exit_2(command: Command, tmp_path: Path) -> None:

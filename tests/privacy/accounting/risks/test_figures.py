@@ -63,7 +63,7 @@ weights = st.lists(st.floats(0.001, 1), min_size=2, max_size=6)
 def test_no_attack_on_two_discrete_laws_is_better(
     ps: list[float], qs: list[float], places: list[float], delta: float
 ) -> None:
-    """Against all tests of Neyman and Pearson, and all posteriors, of the two laws themselves."""
+    """DP-65: against all tests of Neyman and Pearson, and all posteriors, of the two laws themselves."""
     size = min(len(ps), len(qs))
     p, q = (np.array(each[:size]) / sum(each[:size]) for each in (ps, qs))
     pair = Pair(curve(p, q, sorted(places)), curve(q, p, sorted(places)))

@@ -54,6 +54,7 @@ def _forgotten() -> Iterator[None]:
 
 @pytest.mark.parametrize("of", BY_RISKCAL)
 def test_it_is_what_riskcal_says(of: tuple[float, float, int]) -> None:
+    """DP-65: by other people's code, on the same releases."""
     found, wanted = risk_of([GaussianEvent(*of)], DELTA), BY_RISKCAL[of]
     assert found is not None
     told = (found.advantage, *found.tpr_at_fpr.values(), found.reconstruction[0.1])
