@@ -44,6 +44,7 @@ _TEST_FILES = (
 )
 _SEVERAL = "members and others are not parted one by one: the same person may be on both sides"
 _FEW = "too few pairs of a member and another of the same class and site"
+_LOOSE = "the plan allows so much, or there are so few guesses, that no count could be above it"
 _NOTHING = "nothing is proven for this plan"
 
 
@@ -84,6 +85,11 @@ class Attacked:
     models: int
     proven: Proven | None
     targets: Mapping[str, Target]
+
+    @property
+    def held(self) -> bool:
+        """Whether anything was held against what is proven."""
+        return any(target.counts for target in self.targets.values())
 
     @property
     def exceeds(self) -> bool:
@@ -177,7 +183,8 @@ def _released(
     pairs = None if why else paired(people, scores, secret)
     if proven is None or pairs is None:
         return Target(figures, (), why or _FEW)
-    return Target(figures, counts_of_pairs(pairs, proven.replaced))
+    told = counts_of_pairs(pairs, proven.replaced)
+    return Target(figures, told, "" if told else _LOOSE)
 
 
 def _why_not_paired(world: World, people: People) -> str:
@@ -199,4 +206,5 @@ def _retrained(people: People, own: Models, proven: Proven | None) -> Target:
     figures = {name: found(np.concatenate([of[name] for of in scores]).reshape(-1), bits) for name in ATTACKS}
     if proven is None:
         return Target(figures, (), _NOTHING)
-    return Target(figures, counts_of_models(list(zip(scores, within, strict=True)), proven.pair))
+    told = counts_of_models(list(zip(scores, within, strict=True)), proven.pair)
+    return Target(figures, told, "" if told else _LOOSE)

@@ -38,6 +38,8 @@ def verdict(of: Attacked) -> tuple[str, str]:
         return "NOTHING PROVEN", "this plan promises nothing, so there is nothing to hold the attacks against"
     if of.exceeds:
         return "EXCEEDED", "an attack found more than the plan proves that any attack can"
+    if not of.held:
+        return "NO VERDICT", "nothing that was found could be held against what is proven"
     return "NOT EXCEEDED", "no attack found more than what the plan proves to be possible"
 
 
@@ -75,7 +77,7 @@ def notes(of: Attacked) -> Iterator[str]:
     """What else is to be said, in order."""
     for name, target in of.targets.items():
         yield held(target, name)
-    if any(target.counts for target in of.targets.values()):
+    if of.held:
         yield (
             f"EXCEEDED is a false alarm in {100 * FALSE_ALARM:g} % of attacks at most: it is said where the share "
             "of right guesses, at the lower end of its mean over models, is above the most that is proven; of the "
