@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from torch import Tensor
@@ -78,6 +79,10 @@ class Payload:
         return vector
 
 
+Present: TypeAlias = Callable[[Trainer], tuple[Trainer, Callable[[bytes], str]]]
+"""A trainer without the records of people who withdrew, and what the ledger is told of them."""
+
+
 def release(
     terms: Terms,
     site: str,
@@ -88,7 +93,7 @@ def release(
     limits: Sequence[Limit] = (),
     heads: Sequence[Head] = (),
     excess: bytes = b"",
-    withdrawn: Callable[[bytes], str] | None = None,
+    present: Present | None = None,
     at: str = "",
 ) -> RingVector:
     """This site's vector for the secure sum: uint64 of length `terms.length`, below 2^ring_bits.
@@ -96,7 +101,8 @@ def release(
     `excess` is the secret of what may be taken out of its noise again. It is of the round, like the vector, and
     kept with it; without one nothing can be taken out. The journal checks `limits`, what the site's policy allows
     at this moment, and `heads`, what others say that they saw of its own and their journals, before the round is
-    charged. `withdrawn` says, for the ledger, whose records the trainer leaves out, and `at` the minute.
+    charged. `present` takes out the records of who withdrew, once they may be read, and says for the ledger who
+    they are. `at` is the minute.
 
     Raises BudgetExceeded, PolicyViolation or LedgerCorrupt before any data is read, EncodingOverflow when a delta
     that is already private, or never was, left the ring's range, and TaskError for whatever the task's code raised.
@@ -110,7 +116,8 @@ def release(
     form = Payload(terms.length, terms.codec.ring_bits)
     if sealed is None:
         beside = excess + cohort_digest(terms) if excess else b""
-        sealed = form.seal(_without_text(terms, site, params, trainer, excess)) + beside
+        here, withdrawn = (trainer, None) if present is None else present(trainer)
+        sealed = form.seal(_without_text(terms, site, params, here, excess)) + beside
         journal.release(run, number, sealed, withdrawn)
     vector, drawn, _ = form.split(sealed)
     if drawn != excess:

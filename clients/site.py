@@ -27,7 +27,7 @@ from clients.participant import Participant, ShareDoesNotOpen, machine_of, requi
 from clients.people.leaving_out import People, seconds_at_most
 from clients.policy import Policy, consent
 from clients.rehearsing.understudy import Understudy
-from clients.release import excess_of, release
+from clients.release import Present, excess_of, release
 from clients.timing import minute
 from clients.training.screen import said_of, screened, try_out
 from clients.training.work import Trainer, worst_case_seconds
@@ -236,6 +236,18 @@ class Site:
             message = "the task's code failed on made-up records before"
             raise TaskError(message, hint="correct it, then start the site again")
 
+    def _present(self, joined: Joined) -> Present | None:
+        """Takes out, for good, the records of people who withdrew. Their list is looked at before any charge."""
+        if (people := self.people) is None:
+            return None
+        people.now()
+
+        def present(read: Trainer) -> tuple[Trainer, Callable[[bytes], str]]:
+            joined.trainer, left_out = people.present(read)
+            return joined.trainer, left_out
+
+        return present
+
     def _tell(self, trainer: Trainer) -> None:
         """How many records raised since the last time, for the people at the site."""
         if trainer.tally.raised:
@@ -253,13 +265,12 @@ class Site:
         limits, trainer = policy.limits(), joined.trainer
         if trainer is None:
             raise LedgerRefusal("this run is closed", hint="start a new one")
-        trainer, left_out = (trainer, None) if self.people is None else self.people.present(trainer)
-        joined.trainer = trainer
+        present = self._present(joined)
         try:
             given = terms, self.member.site, params, trainer, self.journal
             at = minute(self.clock())
-            found = release(*given, limits=limits, heads=shown, excess=excess, withdrawn=left_out, at=at)
-            self._tell(trainer)
+            found = release(*given, limits=limits, heads=shown, excess=excess, present=present, at=at)
+            self._tell(joined.trainer or trainer)
             return found
         except EncodingOverflow:
             place = f"round {terms.round}: the update of {self.member.site}"

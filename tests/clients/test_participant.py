@@ -133,7 +133,8 @@ class Diary:
     def require_present(self, run: str) -> None:
         """Nobody has left."""
 
-    def mask(self, run: str, round_number: int, attempt: int, *, suite: int, once: bool) -> None:
+    def mask(self, run: str, round_number: int, attempt: int, *, suite: int, once: bool, size: int) -> None:
+        assert size > 0
         self.told.ask(self.name, "masking")
 
     def reveal(self, run: str, round_number: int, survivors: str) -> None:

@@ -347,7 +347,7 @@ def test_limits_and_heads_reach_the_journal_with_the_question(tmp_path: Path) ->
     limits, heads = (cast(Limit, object()),), (cast(Head, object()),)
     journal.begin = watched  # type: ignore[method-assign, assignment]
     release(make_terms(plan), SITE, make_params(), fresh(plan), journal, limits=limits, heads=heads)
-    assert seen[0][3:] == (limits, heads, "")  # no run has ended
+    assert seen[0][3:] == (limits, heads, "", "")  # no run has ended, and no minute is told
 
 
 @pytest.mark.parametrize("number", [4, 5], ids=["last round", "evaluation"])

@@ -31,5 +31,5 @@ def test_its_own_script_and_style_are_allowed_and_no_other() -> None:
 def test_a_histogram_is_shown_by_its_figures_and_not_as_an_object() -> None:
     text = page()
     assert "const figures = published(run.evaluation || {});" in text
-    assert "const {histogram, ...figures} = told" in text
+    assert "const {histogram, measured, ...figures} = told" in text
     assert "Object.entries(run.evaluation" not in text
