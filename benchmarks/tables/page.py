@@ -31,8 +31,8 @@ def page(known: Sequence[Set], found: Found) -> Iterator[str]:
         'epsilon, and with what the last table says. "As proposed" is the model that the rule chooses, too: one '
         "of the two that follow, the same run. The rule is one for all tables, but its constants were not chosen "
         "blindly: some fifty settings were looked at on the first two of these very splits (all tables of classes, "
-        "test AUC) before the learning rate, the least sample rate and the choice of the model were settled, so ours is "
-        "favored there, and Opacus, which takes the same settings, too. The third split was not looked at. "
+        "test AUC) before the learning rate, the least sample rate and the choice of the model were settled, so "
+        "ours is favored there, and Opacus, which takes the same settings, too. The third split was not looked at. "
         "The pooled models were not tuned. "
         "Pooled models see the inputs of our logistic model (the additive one ours), of all sites at "
         "one place, by scikit-learn: logistic regression, 32 hidden units, boosted trees. Opacus trains our linear "
