@@ -268,7 +268,7 @@ def _and_evaluation(privacy: PrivacyClaim) -> str:
 def _covered(report: Report) -> str:
     timing = "the moment at which a message is sent. Message sizes are fixed by the plan."
     if report.privacy.together is None:
-        held_out = "the test records behind the exact figures of a simulation, and "
+        held_out = "the test records behind the exact figures of a simulation, and not "
         return f"Epsilon covers the training records, not {held_out if report.simulated else ''}{timing}"
     exact = ", not the exact figures that only a simulation has" if report.simulated else ""
     return (
