@@ -223,6 +223,8 @@ class Facts:
     @property
     def source(self) -> str:
         """How the figures of `figures` were measured."""
+        if self.plan.task_is_tally:
+            return "The statistics stand in the report, each with the 95 % that its noise leaves open."
         if not self.figures:
             return "None: the plan publishes no evaluation, and nothing about accuracy left the sites."
         if self.report.folds is not None:
