@@ -69,8 +69,11 @@ class Witness:
 
     @property
     def verifier(self) -> Verifier:
-        """What others verify its cosignatures by."""
-        return Verifier(self.name, WITNESS, self.key.public_key().public_bytes_raw())
+        """What others verify its cosignatures by. InputError for a name that no note can have."""
+        try:
+            return Verifier(self.name, WITNESS, self.key.public_key().public_bytes_raw())
+        except MalformedMessage as error:
+            raise InputError(error.message, hint="choose one such as regulator.example.org/w1") from None
 
     def cosign(self, proof: Continued, log: Log, now: float | None = None) -> Note:
         """The checkpoint with this witness's name under it.

@@ -9,6 +9,7 @@ as charged; it proves that nobody can have said two different things about it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,9 +134,12 @@ def audit(
     run, handed_in = Path(run), [Path(ledger) for ledger in ledgers]
     if not is_regular(run / "plan.toml"):
         what = "rehearsals, which are no runs" if (run / "rehearsals").is_dir() else "no plan.toml"
-        raise UnusableFile(
-            f"this is no run folder: it holds {what}", hint="name the RUN of --out, or of --state", path=run
+        told = (
+            f"this is no run folder: it holds {what}"
+            if os.path.lexists(run)
+            else "there is no such run or bundle"
         )
+        raise UnusableFile(told, hint="name the RUN of --out, or of --state", path=run)
     for path in handed_in:
         if not is_regular(path):
             raise UnusableFile("there is no such ledger", hint="federation ledger export SITE", path=path)

@@ -13,7 +13,8 @@ from federation.papers.facts import BLANK, SIMULATED, Facts
 from federation.report import wording
 from federation.report.fairness.gaps import NO_VERDICT, gaps
 from federation.report.fairness.words import figures_by_group, gap_title, ranged
-from federation.report.report import Report
+from federation.report.numbers import spent, upward
+from federation.report.report import Report, whole
 
 NAMESPACE = "https://mc.chai.org/v0.2/schema.xsd"
 _TESTED = (
@@ -47,7 +48,7 @@ def _content(facts: Facts) -> Iterator[_Field]:
         "BasicInfo",
         [
             ("ModelName", report.name),
-            ("ModelDeveloper", facts.purpose("controllers")),
+            ("ModelDeveloper", f"{BLANK}. Controllers of the data: {facts.purpose('controllers')}"),
             ("DeveloperContact", facts.purpose("contact")),
         ],
     )
@@ -55,16 +56,16 @@ def _content(facts: Facts) -> Iterator[_Field]:
         "ReleaseInfo",
         [
             ("ReleaseStage", "simulation: not for use" if report.simulated else BLANK),
-            ("ReleaseDate", facts.date),
-            ("ReleaseVersion", facts.audit.plan_digest),
-            ("GlobalAvailability", facts.purpose("recipients")),
+            ("ReleaseDate", f"{BLANK}. Trained: {facts.date}"),
+            ("ReleaseVersion", f"run {facts.audit.run} of plan {facts.audit.plan_digest}"),
+            ("GlobalAvailability", f"{BLANK}. Recipients of the model: {facts.purpose('recipients')}"),
         ],
     )
     yield (
         "ModelSummary",
         [
-            ("Summary", f"Predicts {facts.predicts}, trained by federated learning. {facts.guarantee}"),
-            ("Keywords", [("Keyword", word) for word in ("federated learning", "differential privacy")]),
+            ("Summary", f"{facts.summary} {facts.guarantee}"),
+            ("Keywords", [("Keyword", word) for word in _keywords(facts)]),
         ],
     )
     yield "UsesAndDirections", _uses(facts)
@@ -73,15 +74,26 @@ def _content(facts: Facts) -> Iterator[_Field]:
         [
             (
                 "KnownRisksAndLimitations",
-                " ".join([*_simulated(report), *wording.assumptions(report), *facts.risks[:2], _TESTED]),
+                " ".join(
+                    [
+                        *_simulated(report),
+                        *wording.assumptions(report),
+                        *_people(facts),
+                        *facts.risks[:2],
+                        _TESTED,
+                    ]
+                ),
             ),
-            ("KnownBiasesOrEthicalConsiderations", _fairness(facts)),
+            (
+                "KnownBiasesOrEthicalConsiderations",
+                f"{_fairness(facts).rstrip('.')}. Assessment or ethics vote: {facts.purpose('assessment')}",
+            ),
             ("ClinicalRiskLevel", BLANK),
         ],
     )
     yield (
         "TrustIngredients",
-        [("AISystemFacts", _system(facts)), ("TransparencyInformation", _transparency(facts))],
+        [("AISystemFacts", _system(facts)), ("TransparencyInformation", _transparency())],
     )
     yield "KeyMetrics", _metrics(facts)
     yield (
@@ -89,7 +101,7 @@ def _content(facts: Facts) -> Iterator[_Field]:
         [
             ("EvaluationReferences", facts.verdict),
             ("PeerReviewedPublications", BLANK),
-            ("PatientConsentOrDisclosure", facts.purpose("legal_basis")),
+            ("PatientConsentOrDisclosure", f"{BLANK}. Legal basis: {facts.purpose('legal_basis')}"),
         ],
     )
     yield "Bibliography", ""
@@ -99,33 +111,54 @@ def _simulated(report: Report) -> list[str]:
     return [SIMULATED] if report.simulated else []
 
 
+def _keywords(facts: Facts) -> list[str]:
+    return ["federated learning", *(["differential privacy"] if facts.is_private else [])]
+
+
+def _people(facts: Facts) -> Iterator[str]:
+    """What the run costs whoever has more in the data than one unit."""
+    for line in facts.report.privacy.units[1:]:
+        yield f"Epsilon for {wording.whom(line)}: {spent(whole(line))}."
+
+
 def _uses(facts: Facts) -> list[_Field]:
     return [
         ("IntendedUseAndWorkflow", facts.purpose("intended")),
-        ("PrimaryIntendedUsers", facts.purpose("recipients")),
-        ("HowToUse", f"federation predict RUN TABLE; inputs: {facts.inputs}"),
+        ("PrimaryIntendedUsers", f"{BLANK}. Recipients of the model: {facts.purpose('recipients')}"),
+        ("HowToUse", _use(facts)),
         ("TargetedPatientPopulation", BLANK),
         ("CautionedOutOfScopeSettings", facts.purpose("out_of_scope")),
     ]
 
 
+def _use(facts: Facts) -> str:
+    if facts.plan.task_is_tally:
+        return "Read the statistics in the report; there is no model to be used."
+    return (
+        f"federation predict RUN TABLE, on a table with the columns {facts.inputs}. In the workflow: {BLANK}"
+    )
+
+
 def _system(facts: Facts) -> list[_Field]:
     report = facts.report
     return [
-        ("OutcomesAndOutputs", facts.predicts),
-        ("ModelType", facts.plan.code),
-        ("InputDataSource", f"Records that stay at: {facts.sites}"),
+        ("OutcomesAndOutputs", facts.summary),
+        ("ModelType", facts.model),
+        ("InputDataSource", f"Records that are {facts.place}"),
         ("OutputAndInputDataTypes", f"Inputs: {facts.inputs}. Output: {facts.predicts}."),
-        ("DevelopmentDataCharacterization", "Not disclosed beyond the public ranges of the plan, by design."),
+        (
+            "DevelopmentDataCharacterization",
+            f"The sites disclose nothing of their records beyond what the plan makes public. {BLANK}",
+        ),
         ("BiasMitigationApproaches", BLANK),
-        ("OngoingMaintenance", facts.purpose("retention")),
+        ("OngoingMaintenance", f"{BLANK}. Retention: {facts.purpose('retention')}"),
         ("Security", " ".join(wording.departures(report))),
         ("Transparency", facts.guarantee),
     ]
 
 
-def _transparency(facts: Facts) -> list[_Field]:
-    return [("FundingSource", BLANK), ("StakeholdersConsulted", facts.purpose("assessment"))]
+def _transparency() -> list[_Field]:
+    return [("FundingSource", BLANK), ("StakeholdersConsulted", BLANK)]
 
 
 def _fairness(facts: Facts) -> str:
@@ -135,20 +168,42 @@ def _fairness(facts: Facts) -> str:
 
 def _metrics(facts: Facts) -> list[_Field]:
     """The figures that are known under usefulness; the privacy claim under safety."""
-    source = "one published sum with noise, charged to whoever was held out"
-    if facts.report.folds is not None:
-        source = "a published sum with noise for each fold, charged to whoever was held out"
-    elif facts.report.simulated:
-        source = "exact figures on held-out records of a simulation"
-    claim = [("epsilon", facts.epsilon), ("delta", facts.delta)]
+    groups = _by_group(facts)
+    claim = [
+        ("epsilon", "null" if facts.epsilon is None else upward(facts.epsilon, 4)),
+        ("delta", json.dumps(facts.delta)),
+    ]
+    held_out = "records that were held out of the training"
+    none = "none: no figure by group was made"
     return [
-        ("UsefulnessUsabilityEfficacy", _metric(list(facts.figures), "prediction", source)),
-        ("FairnessEquity", _metric(_by_group(facts), "figures by group", source)),
+        (
+            "UsefulnessUsabilityEfficacy",
+            _metric([*_published(facts), *facts.figures], "prediction", facts.source, held_out),
+        ),
+        ("FairnessEquity", _metric(groups, "figures by group", facts.source if groups else none, held_out)),
         (
             "SafetyReliability",
-            _metric([(name, json.dumps(value)) for name, value in claim], "privacy", facts.verdict),
+            _metric(
+                claim,
+                "privacy",
+                facts.verdict,
+                "none: epsilon is proved of the mechanism, not measured on data",
+            ),
         ),
     ]
+
+
+def _published(facts: Facts) -> list[tuple[str, str]]:
+    """The figures of one published evaluation of classes by name; its sentence stands beside them."""
+    published = facts.report.evaluation.published
+    if published is None or published.accuracy is None:
+        return []
+    told = {
+        "accuracy": published.accuracy,
+        "standard error of the accuracy, of the noise alone": published.standard_error,
+        "loss": published.loss,
+    }
+    return [(name, f"{value:.3f}") for name, value in told.items() if value is not None]
 
 
 def _by_group(facts: Facts) -> list[tuple[str, str]]:
@@ -170,7 +225,7 @@ def _by_group(facts: Facts) -> list[tuple[str, str]]:
     return each + between
 
 
-def _metric(known: list[tuple[str, str]], goal: str, source: str) -> list[_Field]:
+def _metric(known: list[tuple[str, str]], goal: str, source: str, data: str) -> list[_Field]:
     results = known or [("none", BLANK)]
     return [
         ("MetricGoal", goal),
@@ -180,7 +235,7 @@ def _metric(known: list[tuple[str, str]], goal: str, source: str) -> list[_Field
         ),
         ("Interpretation", BLANK),
         ("TestType", source),
-        ("TestingDataDescription", "records that the sites held out; they stay there"),
+        ("TestingDataDescription", data),
         ("ValidationProcessAndJustification", BLANK),
     ]
 

@@ -13,14 +13,28 @@ from federation.audit.outcome import Audit
 from federation.config.purpose import TITLES
 from federation.errors import AuditFailure
 from federation.plan.plan import Plan, load
-from federation.plan.tabular import TabularTask
+from federation.plan.tabular import COUNTS, REGRESSION, SURVIVAL, TabularTask
+from federation.plan.tasks import Classification
 from federation.report import evaluated, wording
 from federation.report.files import read_report
-from federation.report.numbers import tiny, upward
+from federation.report.numbers import downward, tiny, upward
 from federation.report.report import Report, metrics_of, whole, whole_risk
 from federation.report.risks.words import NO_PROMISE, sentences
 from federation.words import many
 
+_PREDICTED = {
+    REGRESSION: "a number",
+    SURVIVAL: "a time until an event",
+    COUNTS: "a count",
+}
+_MODELS = {
+    "logistic": "logistic regression",
+    "linear": "linear model",
+    "additive": "additive model: a curve for each number",
+    "mlp": "neural network (multilayer perceptron)",
+    "tally": "none: a table of sums",
+}
+_PARTS = {"record": "records", "patient": "patients", "client": "sites"}
 BLANK = "TO BE FILLED IN"
 """Stands wherever neither plan nor run says anything."""
 SIMULATED = (
@@ -60,7 +74,11 @@ class Facts:
     def guarantee(self) -> str:
         """The claim in one sentence."""
         if self.epsilon is None or self.delta is None:
-            return "No privacy is claimed: the plan adds no noise."
+            return (
+                "No privacy is promised: what the plan adds is too little for any bound."
+                if self.is_private
+                else "No privacy is claimed: the plan adds no noise."
+            )
         unit = wording.UNITS[self.report.privacy.unit]
         return f"Epsilon {upward(self.epsilon, 3)} at delta {tiny(self.delta)}, for {unit} added or removed."
 
@@ -73,6 +91,13 @@ class Facts:
         if known is None:
             return (NO_PROMISE,)
         return tuple(said.text for said in sentences(known.to_json(), privacy.unit))
+
+    @property
+    def meaning(self) -> tuple[str, ...]:
+        """The same, the first one with what it is about: the worst case. No sentence stands there twice."""
+        said = wording.meaning(self.report.privacy)
+        rest = self.risks[1:] if self.risks and said.startswith(self.risks[0]) else self.risks
+        return tuple(text for text in (said, *rest) if text)
 
     @property
     def date(self) -> str:
@@ -91,6 +116,29 @@ class Facts:
         return ", ".join(line.id for line in self.report.sites)
 
     @property
+    def place(self) -> str:
+        """Where the records are."""
+        if self.report.simulated:
+            return f"in one place, where the simulation ran as these sites: {self.sites}"
+        return f"at the sites, which they never leave: {self.sites}"
+
+    def real(self, text: str) -> str:
+        """What only a run between institutions has; a simulation is said not to show it."""
+        return f"Not shown by a simulation. Of a real run: {text}" if self.report.simulated else text
+
+    def only_simulated(self, text: str) -> str:
+        """What only a simulation has."""
+        return text if self.report.simulated else ""
+
+    @property
+    def summary(self) -> str:
+        """What came of the run, and how, in a sentence."""
+        how = "in a simulation of federated learning" if self.report.simulated else "by federated learning"
+        if self.plan.task_is_tally:
+            return f"Statistics of the columns {self.inputs}, made {how}; no model is trained."
+        return f"Predicts {self.predicts}. Trained {how}."
+
+    @property
     def predicts(self) -> str:
         """What the model is for, by the plan."""
         task = self.plan.task
@@ -98,7 +146,33 @@ class Facts:
             return "nothing: it publishes statistics"
         if not isinstance(task, TabularTask):
             return f"what the code {task} defines"
-        return f"the column {task.target} ({task.kind})"
+        if isinstance(task, Classification):
+            return f"the column {task.target}: a chance for each of {', '.join(task.classes)}"
+        return f"the column {task.target}: {_PREDICTED[task.kind]}"
+
+    @property
+    def model(self) -> str:
+        """The kind of model, by the plan."""
+        task = self.plan.task
+        named = task.model if isinstance(task, TabularTask) else task
+        return _MODELS.get(named) or f"what the code {named} defines"
+
+    @property
+    def mechanism(self) -> str:
+        """What makes the guarantee, in a sentence or two; "None." without noise."""
+        privacy, norm = self.report.privacy, self.plan.privacy.clipping_norm
+        if not self.is_private or norm is None or privacy.noise_multiplier is None:
+            return "None."
+        said = (
+            f"Discrete Gaussian noise on sums over {_PARTS[privacy.unit]}. What each adds is clipped to the length "
+            f"{norm:g}; the noise has at least {downward(privacy.noise_multiplier, 3)} times that as its deviation."
+        )
+        rate = self.plan.training.sample_rate
+        if privacy.unit == "client" or rate == 1:
+            return said
+        return (
+            f"{said} For each sum each of them is drawn by chance, at a rate of {rate:g} (Poisson sampling)."
+        )
 
     @property
     def inputs(self) -> str:
@@ -135,10 +209,29 @@ class Facts:
     @property
     def verdict(self) -> str:
         """What the audit found, which this document follows."""
-        warnings = len(self.audit.findings)
-        noted = f", with {many(warnings, 'remark')}" if warnings else ""
-        run = f"run {self.audit.run}, plan {self.audit.plan_digest}"
-        return f"federation audit found no contradiction{noted} in {run}."
+        found = sorted({finding.id for finding in self.audit.findings})
+        noted = f" (remarks: {', '.join(found)})" if found else ""
+        run = f"run {self.audit.run} of plan {self.audit.plan_digest}"
+        return f"federation audit found no contradiction{noted} in {run}, by the ledgers of {self.ledgers}."
+
+    @property
+    def ledgers(self) -> str:
+        """Of how many sites a ledger was handed in; nothing but the coordinator's word is known of the others."""
+        sites = len(self.audit.sites)
+        return f"{sites - len(self.audit.without_ledger)} of {many(sites, 'site')}"
+
+    @property
+    def source(self) -> str:
+        """How the figures of `figures` were measured."""
+        if self.plan.task_is_tally:
+            return "The statistics stand in the report, each with the 95 % that its noise leaves open."
+        if not self.figures:
+            return "None: the plan publishes no evaluation, and nothing about accuracy left the sites."
+        if self.report.folds is not None:
+            return "A published sum with noise for each fold, charged to whoever was held out."
+        if self.report.simulated:
+            return "Exact figures on held-out records of a simulation; no epsilon covers them."
+        return "One published sum with noise, charged to whoever was held out."
 
 
 def facts_of(run: Path, found: Audit) -> Facts:

@@ -48,7 +48,10 @@ def _entry(facts: Facts) -> dict[str, Any]:
                 "publication_date": facts.date,
             },
             **(_private(facts) if facts.is_private else {}),
-            "administrative": {"notes": _notes(facts), "registry_authors": [facts.purpose("contact")]},
+            "administrative": {
+                "notes": _notes(facts),
+                "registry_authors": [f"{BLANK}: who files this entry"],
+            },
         },
     }
 
@@ -59,14 +62,18 @@ def _curators(facts: Facts) -> Iterator[str]:
 
 
 def _description(facts: Facts) -> str:
-    return (
-        f"Predicts {facts.predicts}. Trained by federated learning with secure aggregation at: {facts.sites}. "
-        f"{facts.guarantee}"
-    )
+    return f"{facts.summary} Sites: {facts.sites}. {facts.guarantee}"
 
 
 def _notes(facts: Facts) -> str:
-    return " ".join([facts.verdict, *([SIMULATED] if facts.report.simulated else [])])
+    said = [facts.verdict, *([SIMULATED] if facts.report.simulated else [])]
+    return " ".join(
+        [
+            *said,
+            f"Contact: {facts.purpose('contact')}.",
+            f"Assessment or ethics vote: {facts.purpose('assessment')}.",
+        ]
+    )
 
 
 def _private(facts: Facts) -> dict[str, Any]:
@@ -75,34 +82,47 @@ def _private(facts: Facts) -> dict[str, Any]:
         "dp_variant": {
             "variant_name": "Approximate DP",
             "data_domain": f"Records with the columns that the plan declares, with public ranges: {facts.inputs}.",
-            "unprotected_quantities": "The number of records that each site declares, and which sites took part.",
+            "unprotected_quantities": "The number of records that each site declares, and which sites took part."
+            + facts.only_simulated(" In this simulation also exact figures on test records."),
         },
         "privacy_loss": {
             "privacy_unit": _UNIT[privacy.unit],
             "privacy_unit_details": _ADJACENT[privacy.unit],
             "privacy_parameters": _parameters(facts),
-            "privacy_parameters_details": " ".join([wording.meaning(privacy), *facts.risks[:1]]),
+            "privacy_parameters_details": facts.meaning[0] if facts.meaning else facts.guarantee,
         },
         "deployment_model": {
             "model_name": "Central" if privacy.noise == "central" else "Federated",
-            "actors": " ".join(wording.assumptions(facts.report)[1:2]),
+            "actors": f"{wording.assumptions(facts.report)[1]} Sites and coordinator see the params of each round. "
+            f"Recipients of the model: {facts.purpose('recipients')}",
             "release_type": "One release",
             "data_source_type": "Static",
             "access_type": "Non-interactive",
         },
         "accounting": {
             "post_processing": "Whatever is made of released params and published sums alone costs nothing.",
-            "composition": f"{facts.rounds} rounds composed by privacy loss distributions, recounted "
-            "by a second accountant. A site's ledger limits all runs on one population together.",
+            "composition": f"{facts.rounds} rounds{_and_evaluation(facts)} composed by privacy loss distributions, "
+            "recounted by a second accountant. "
+            + facts.real("A site's ledger limits all runs on one population together."),
         },
         "implementation": {
             "preprocessing_and_hyperparameter_tuning": _tuned(facts),
-            "mechanisms": f"Discrete Gaussian noise of {privacy.noise_multiplier:.3f} times the clipping norm on "
-            "sums of clipped gradients, in integers, from a cryptographic stream: no floating point in the noise. "
-            + wording.departures(facts.report)[1],
-            "justification": facts.purpose("assessment"),
+            "mechanisms": f"{facts.mechanism} It is drawn in integers from a cryptographic stream: no "
+            "floating point "
+            f"in the noise. Software: private-federation {_version(facts)}. "
+            "Sizes of messages follow from the plan, and answers leave at whole paces. Access to the records: "
+            f"{BLANK}",
+            "justification": BLANK,
         },
     }
+
+
+def _and_evaluation(facts: Facts) -> str:
+    return "" if facts.report.privacy.together is None else " and the published evaluation"
+
+
+def _version(facts: Facts) -> str:
+    return BLANK if facts.report.made is None else facts.report.made.version
 
 
 def _parameters(facts: Facts) -> dict[str, float]:
@@ -115,7 +135,8 @@ def _tuned(facts: Facts) -> str:
     said = wording.tried(facts.report.privacy)
     return (
         " ".join(said)
-        or "The run knows of no other on these data; tuning that it does not know of is not counted."
+        or "Real runs that were tries are charged in the ledgers like any other; of other tuning the run "
+        f"knows nothing. {BLANK}"
     )
 
 

@@ -1,13 +1,16 @@
 """A ledger as log records for a SIEM: JSON lines with the names of OpenTelemetry's log data model (stable, v1).
 
-Ledgers hold no secret and no time that a clock could set, so there is no `Timestamp`: a collector sets the time at
-which it saw a line. `federation ledger verify` is what proves a ledger; these lines are for watching one.
+Ledgers hold no secret. Only the `begin` of a real round says when it was, to the minute of the site's clock: it has
+a `Timestamp`, in nanoseconds. For other lines a collector sets the time at which it saw them. What proves a ledger
+is `federation ledger verify`; these lines are for watching one.
 """
 
 from __future__ import annotations
 
+import calendar
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from importlib.metadata import version
 from typing import Any
 
@@ -48,10 +51,23 @@ def log_lines(entries: Sequence[Entry]) -> Iterator[str]:
         yield json.dumps(_record(entry, resource), ensure_ascii=True)
 
 
+def _timestamp(entry: Entry) -> dict[str, str]:
+    """The minute that an entry says, as OpenTelemetry's JSON has a time; none where it says none."""
+    at = entry.body.get("at")
+    if not isinstance(at, str):
+        return {}
+    try:
+        seconds = calendar.timegm(datetime.strptime(at, "%Y-%m-%dT%H:%MZ").timetuple())
+    except ValueError:  # a ledger that others wrote may say anything
+        return {}
+    return {"Timestamp": str(seconds * 10**9)} if seconds >= 0 else {}
+
+
 def _record(entry: Entry, resource: Mapping[str, Any]) -> dict[str, Any]:
     text, number = _WARN if entry.kind in _LOUD else _INFO
     told = {name: entry.body[name] for name in _PLAIN if isinstance(entry.body.get(name), str | int | float)}
     return {
+        **_timestamp(entry),
         "SeverityText": text,
         "SeverityNumber": number,
         "EventName": f"federation.ledger.{entry.kind}",

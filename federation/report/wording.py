@@ -128,7 +128,7 @@ def departures(report: Report) -> list[str]:
     if report.simulated:
         lines.append(
             "This is a simulation: all sites ran in one place, and their test records were pooled there to compute "
-            "the figures above. A training without privacy, if shown, ran there too, for comparison."
+            "exact figures. A training without privacy, if shown, ran there too, for comparison."
         )
     return lines
 
@@ -266,15 +266,14 @@ def _and_evaluation(privacy: PrivacyClaim) -> str:
 
 
 def _covered(report: Report) -> str:
-    timing = "not the moment at which a message is sent. Message sizes are fixed by the plan."
+    timing = "the moment at which a message is sent. Message sizes are fixed by the plan."
     if report.privacy.together is None:
-        return (
-            f"Epsilon covers the training records, not the test records behind any figure above, and {timing}"
-        )
+        held_out = "the test records behind the exact figures of a simulation, and not "
+        return f"Epsilon covers the training records, not {held_out if report.simulated else ''}{timing}"
     exact = ", not the exact figures that only a simulation has" if report.simulated else ""
     return (
         "Epsilon covers the training records, and the held-out records behind the published evaluation"
-        f"{exact}, and {timing}"
+        f"{exact}, and not {timing}"
     )
 
 
@@ -307,11 +306,11 @@ def _unit(unit: str) -> str:
     if unit == "patient":
         return (
             "The unit is one patient at one site, however many records they have there. A patient at several sites "
-            "is protected less, as the table above says."
+            "is protected less."
         )
     return (
         "The unit is one record at one site. A person with several records, or with records at several sites, is "
-        "protected less, as the table above says."
+        "protected less."
     )
 
 

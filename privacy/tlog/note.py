@@ -153,5 +153,5 @@ def decoded(text: str) -> bytes:
     except (Error, ValueError):
         data = b""
     if not data or encoded(data) != text:
-        raise MalformedMessage("this is no base 64")
+        raise MalformedMessage("this is no text of a signed note")
     return data

@@ -72,6 +72,8 @@ def test_what_is_left_is_one_record_that_no_command_takes_for_a_run(
     for folder in (tmp_path / "run", path.parent):
         with pytest.raises(UnusableFile, match="this is no run folder"):
             audit(folder)
+    with pytest.raises(UnusableFile, match="there is no such run or bundle"):
+        audit(tmp_path / "nothing")
     (tmp_path / "forged").mkdir()
     (tmp_path / "forged" / "plan.toml").write_text(PLAN.rehearsal().to_toml())
     with pytest.raises(PlanError, match="is for rehearsals, which are no runs"):

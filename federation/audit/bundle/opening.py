@@ -70,7 +70,7 @@ def unpacked(path: Path) -> Iterator[Unpacked]:
                 found = _unpack(archive, Path(folder) / "files", path)
             _require_nothing_else(path, found, Path(folder) / "again.zip")
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, struct.error):
-            raise _edited(path, "it cannot be unpacked") from None
+            raise _edited(path, "it cannot be unpacked, or is no bundle") from None
         except OSError as error:
             if error.errno == EINVAL:  # its directory lies before its beginning
                 raise _edited(path, "it cannot be unpacked") from None

@@ -16,6 +16,7 @@ import yaml
 
 from federation.audit.examine import audit
 from federation.audit.findings import Finding
+from federation.config.purpose import Purpose
 from federation.errors import AuditFailure
 from federation.papers.card import NAMESPACE, model_card
 from federation.papers.dpia import impact_assessment
@@ -150,6 +151,50 @@ def test_of_a_real_run_they_hold_no_figure_that_was_not_charged(tmp_path: Path) 
     for paper in PAPERS.values():
         assert SIMULATED not in paper(facts)
     assert "nothing about accuracy left the sites" in nist_answers(facts)
+    assert "they never leave" in impact_assessment(facts)
+    assert "simulation" not in "".join(paper(facts) for paper in PAPERS.values())
+
+
+def test_of_a_simulation_none_says_what_only_institutions_do(facts: Facts) -> None:
+    """Where records stayed, who was authenticated, what ledgers limit: shown by no simulation."""
+    for paper in PAPERS.values():
+        said = paper(facts).replace("\\", "")
+        assert "never leave" not in said
+        for claim in ("lines are TLS", "against one limit", "limits all runs", "no record leaves"):
+            for line in said.splitlines():
+                assert claim not in line or "Not shown by a simulation. Of a real run:" in line
+
+
+def test_no_paper_points_at_what_it_does_not_hold_or_says_a_thing_twice(facts: Facts) -> None:
+    for paper in PAPERS.values():
+        said = paper(facts).replace("\\", "")
+        assert "table above" not in said
+        assert "figure above" not in said
+        assert "figures above" not in said
+    for name in ("dpia", "nist"):
+        assert PAPERS[name](facts).count("wrongly finds at most") == 2, "of 100, and of 1,000"
+
+
+def test_what_the_plan_says_of_one_thing_fills_no_blank_of_another(facts: Facts) -> None:
+    """Recipients are no users, retention is no maintenance, an assessment is no justification."""
+    told = Purpose(
+        recipients=("RR",), retention=("TT",), assessment=("AA",), contact=("CC",), controllers=("OO",)
+    )
+    known = replace(facts, plan=facts.plan.model_copy(update={"purpose": told}))
+    root = ElementTree.fromstring(model_card(known))  # noqa: S314  our own text
+    for name in ("PrimaryIntendedUsers", "GlobalAvailability", "OngoingMaintenance", "StakeholdersConsulted",
+                 "PatientConsentOrDisclosure", "ModelDeveloper"):  # fmt: skip
+        found = root.find(f".//{{{NAMESPACE}}}{name}")
+        assert found is not None and found.text is not None
+        assert found.text.startswith(BLANK)
+    entry = yaml.safe_load(registry_entry(known))["deployment"]
+    assert entry["implementation"]["justification"] == BLANK
+    assert entry["administrative"]["registry_authors"][0].startswith(BLANK)
+
+
+def test_each_document_says_how_many_ledgers_the_audit_had(facts: Facts) -> None:
+    for paper in PAPERS.values():
+        assert f"by the ledgers of {facts.ledgers}" in paper(facts)
 
 
 def test_no_document_is_made_of_a_run_that_does_not_verify(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,25 @@ def test_each_entry_is_one_record_of_the_log_data_model(ledger: Path) -> None:
         assert (record["SeverityText"], record["SeverityNumber"]) in (("INFO", 9), ("WARN", 13))
         assert record["Resource"]["federation.site"] == "ash"
     assert {"federation.ledger.reserve", "federation.ledger.release"} <= {one["EventName"] for one in records}
+
+
+@pytest.mark.parametrize(
+    ("at", "told"),
+    [
+        pytest.param("2026-11-29T12:03Z", "1795953780000000000", id="minute"),
+        pytest.param("noon", None, id="no time"),
+        pytest.param("1969-12-31T23:59Z", None, id="before the epoch"),
+        pytest.param(12, None, id="number"),
+    ],
+)
+def test_a_round_s_minute_is_its_time_and_nothing_else_is(
+    ledger: Path, at: str | int, told: str | None
+) -> None:
+    first, *_ = (entry for entry in load_entries(ledger) if entry.kind == "begin")
+    dated = replace(first, body={**first.body, "at": at})
+    plain, record = (json.loads(line) for line in siem.log_lines([replace(first, body={"run": "r"}), dated]))
+    assert "Timestamp" not in plain
+    assert record.get("Timestamp") == told
 
 
 def test_every_kind_of_entry_has_words() -> None:

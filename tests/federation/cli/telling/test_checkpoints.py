@@ -64,6 +64,27 @@ def cosigned(command: Command, site: Path, file: Path, log: str, out: str = "cos
     return command("ledger", "cosign", file, *asked, "--json")
 
 
+def test_a_witness_s_name_that_no_note_can_have_is_bad_input(command: Command, site: Path) -> None:
+    first, log = checkpoint(command, site, "first")
+    key = site.parent / "people" / "alice.key"
+    asked = [
+        "--log",
+        log,
+        "--key",
+        key,
+        "--name",
+        "no name",
+        "--seen",
+        site.parent / "s",
+        "--out",
+        site.parent / "o",
+    ]
+    done = command("ledger", "cosign", first, *asked)
+    assert done.code == 2
+    assert "choose one such as" in done.err
+    assert not (site.parent / "o").exists()
+
+
 def test_the_story_of_a_witness(command: Command, site: Path) -> None:
     """First sight, growth with a proof, one entry proven under what was cosigned."""
     first, log = checkpoint(command, site, "first")

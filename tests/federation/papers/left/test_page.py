@@ -94,6 +94,13 @@ def test_earlier_ledgers_say_neither_time_nor_bytes(site: Path) -> None:
     assert rows(render(chain))[0][1:3] == ["n/a", "n/a"]
 
 
+def test_a_ledger_without_its_end_is_not_said_to_be_whole(site: Path) -> None:
+    """The entries that are left verify: only who saw more of them can tell."""
+    page = render(load_entries(site.parent / "journal.sqlite")[:-2])
+    assert "nothing can have been taken out" not in page
+    assert "Whether entries after it are missing this page cannot tell" in page
+
+
 def test_names_of_others_make_no_markup() -> None:
     key = identity("berlin")
     first = Genesis(
