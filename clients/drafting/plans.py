@@ -26,13 +26,14 @@ from federation.words import printable
 MOST_COLUMNS = 1000  # in a plan that people are to read
 _NAMED = 40  # columns that are left out, in a comment
 
+CLASSES = "the order of the classes: of two, the second is the positive one of AUC, F1 and recall"
 DECISIONS = (
     "every range: from what is possible, not from what is in one file; values beyond it are clipped",
     "every list of values: a site with another value is refused, so list what any site may have, or other = true",
     'what is missing: refused, unless the line says missing = "indicator" (numbers, dates) or "category"',
     "whether these rows are like those of all sites, gaps and codes, too: a site with others is refused. Several "
     "tables make one plan (plan new A.csv B.csv); federation check PLAN --sites DIR tries it on all of them",
-    "the order of the classes: of two, the second is the positive one of AUC, F1 and recall",
+    CLASSES,
     "privacy: the unit (is a patient in several rows?), epsilon, delta",
     "cohort.minimum, colluders and dropouts: how many sites there are, and how many may fail or collude",
     "rounds, sample_rate, clip and learning rate: proposed by a rule for the records of all sites (--records) "
@@ -55,6 +56,11 @@ class Proposal:
     def classes(self) -> tuple[str, ...]:
         """The classes of the target; none where it is a number."""
         return self.predicted.classes
+
+    @property
+    def decisions(self) -> tuple[str, ...]:
+        """What people have to decide of this plan: the order of its classes only where it has some."""
+        return tuple(line for line in DECISIONS if self.classes or line != CLASSES)
 
     @property
     def used(self) -> tuple[Judged, ...]:
@@ -226,8 +232,7 @@ def rules(
         "UNIT": unit,
     }
     yield from re.sub("[A-Z_]{4,}", lambda found: said.get(found[0], found[0]), _RULES).splitlines()
-    if "accuracy" in metrics:
-        yield _PUBLISHED
+    yield _PUBLISHED
 
 
 _RULES = """\

@@ -164,7 +164,7 @@ def _asked_target(table: Table) -> str:
 
 
 def _tell_proposal(found: Proposal, out: Path) -> None:
-    from clients.drafting.plans import DECISIONS, line_of
+    from clients.drafting.plans import line_of
 
     show(f"{found.target}: predicted, {found.predicted.words}")
     show(*(f"{line_of(c.feature)}  {c.why}" for c in found.used if c.feature is not None))
@@ -174,7 +174,7 @@ def _tell_proposal(found: Proposal, out: Path) -> None:
             show(
                 f'is "{column.name}" whose a row is? then set task.patient to it, and privacy.unit to "patient"'
             )
-    show("", "People decide, and all of it is a guess so far:", *(f"  {line}" for line in DECISIONS))
+    show("", "People decide, and all of it is a guess so far:", *(f"  {line}" for line in found.decisions))
     show("", f"{out}: {many(len(found.used), 'feature')}, {found.plan.digest}")
     name = command_line([str(out)])
     show(f"next: read it; federation check {name}; federation mock {name} --out mock/")

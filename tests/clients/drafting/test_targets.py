@@ -9,9 +9,10 @@ import pytest
 
 from clients.data.load import read_csv
 from clients.data.sources.reading import read as read_table
-from clients.drafting.plans import Proposal, Wanted, propose
+from clients.drafting.plans import CLASSES, Proposal, Wanted, propose
 from federation.errors import DataError
 from federation.plan.mock import MockTable
+from federation.plan.plan import parse
 from federation.plan.tasks import TimeToEvent
 from tests.clients.drafting.tables import write_table
 
@@ -67,3 +68,11 @@ def test_columns_that_are_no_time_and_event_are_refused(
 ) -> None:
     with pytest.raises(DataError, match=reason):
         of(tmp_path, **changes)
+
+
+def test_figures_of_a_real_run_are_offered_and_no_order_of_classes_where_there_are_none(
+    tmp_path: Path,
+) -> None:
+    found = of(tmp_path)
+    assert CLASSES not in found.decisions
+    assert parse(found.text.replace("# epsilon = 0.5", "epsilon = 0.5")).evaluation.epsilon == 0.5
