@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from clients.journal.journal import Journal
 from clients.participant import Participant
 from federation.log import Event, Fact, is_on, note
+from federation.metering import Meter
 from federation.plan.guarantee import site_cost
 from federation.plan.plan import Plan
 from federation.round.plays import account_name, fold_of, rounds_before
@@ -37,15 +38,17 @@ def note_joined(run: bytes, plan: Plan, roster: Roster, journal: Journal) -> Non
     )
 
 
-def note_ended(run: bytes, plan: Plan | None, journal: Journal) -> None:
-    """The run is closed."""
+def note_ended(run: bytes, plan: Plan | None, journal: Journal, meter: Meter) -> None:
+    """The run is closed. What its computing took follows the batches: it is told here, and sent nowhere."""
     if not is_on():
         return
     if plan is not None and plan.is_rehearsal:
         note("rehearsal_ends", run=run.hex(), rounds_begun=journal.rounds_begun(run.hex()))
         return
     spent = {} if plan is None else _spent(plan, journal)
-    note("run_ends", run=run.hex(), rounds_begun=journal.rounds_begun(run.hex()), **spent)
+    taken, begun = meter.taken(), journal.rounds_begun(run.hex())
+    took = {"cpu_seconds": round(taken.cpu_seconds, 1), "joules": taken.joules and round(taken.joules)}
+    note("run_ends", run=run.hex(), rounds_begun=begun, **took, **spent)
 
 
 def note_invited(participant: Participant) -> None:

@@ -34,6 +34,7 @@ from clients.training.work import Trainer, worst_case_seconds
 from clients.trust import Trust, genuine_heads, require_own_ledgers
 from federation.errors import TaskError, TrainingDiverged
 from federation.log import said, warn
+from federation.metering import Meter
 from federation.model.params import Layout, params_from_bytes
 from federation.model.task import build_task
 from federation.plan.plan import Plan
@@ -88,6 +89,7 @@ class Site:
     understudy: Understudy | None = None  # takes the site's place in rehearsals
     people: People | None = None  # whose records to leave out
     is_timed: bool = False  # whether to measure, when joining, how long the answer to a round may take
+    meter: Meter = field(default_factory=Meter.begin, init=False, repr=False)  # since the run was joined
     pace: float = field(default=0.0, init=False)  # seconds; see `clients.timing`
     last_error: Exception | None = field(default=None, init=False)
     _joined: Joined | None = field(default=None, init=False, repr=False)
@@ -140,7 +142,7 @@ class Site:
             self.journal.require_present(account_name(plan, run))
             self.journal.witness(shown)
             return
-        self._require_free(run)
+        self._require_free(run, plan)
         require_playable(plan, run)
         name = account_name(plan, run)
         policy = self.policy()
@@ -160,6 +162,7 @@ class Site:
         if not self.journal.is_open(name):
             self._joined = Joined(run, plan, genuine, None, 0)
             return
+        self.meter = Meter.begin()
         trainer = self._whole(run, plan)
         dimension = Layout.of(trainer.task.model()).dimension
         if self.is_timed:
@@ -186,10 +189,10 @@ class Site:
             account_name(self._joined.plan, self._joined.run)
         )
 
-    def _require_free(self, run: bytes) -> None:
+    def _require_free(self, run: bytes, plan: Plan) -> None:
         """LedgerRefusal for another run than the one that is open here: no greeting ends that one."""
         joined = self._joined
-        if joined is not None and not is_same(joined.plan, joined.run, run) and self._is_busy():
+        if joined is not None and not is_same(joined.plan, joined.run, plan, run) and self._is_busy():
             name = account_name(joined.plan, joined.run)
             raise LedgerRefusal(
                 f"this site takes part in run {name}, which is not over",
@@ -199,7 +202,7 @@ class Site:
     def _whole(self, run: bytes, plan: Plan) -> Trainer:
         """All records that the plan may be played on. Parts of one plan share them: no file is read between two."""
         joined = self._joined
-        known = None if joined is None or not is_same(plan, joined.run, run) else joined.whole
+        known = None if joined is None or not is_same(joined.plan, joined.run, plan, run) else joined.whole
         if known is not None and joined is not None and joined.plan == plan:
             return known
         trainer = self._loaded(plan)
@@ -274,7 +277,7 @@ class Site:
             self.journal.forget(name, evaluation_run(name))
             return self.journal.head()
         self.journal.close_run(run.hex(), params.hex(), evaluation_run(run.hex()))
-        note_ended(run, self._joined.plan if self._joined is not None else None, self.journal)
+        note_ended(run, self._joined.plan if self._joined is not None else None, self.journal, self.meter)
         return self.journal.head()
 
     @property
@@ -316,7 +319,7 @@ class Site:
     def _consented(self, frame: Frame) -> Frame:
         """The signed consent to a greeting. Nothing is done for one that is not the coordinator's, and of now."""
         greeting = greeted(frame, self.trust, self.member, self.greetings, self.clock())
-        self._require_free(greeting.run)
+        self._require_free(greeting.run, greeting.plan)
         if self.understudy is not None:
             self.understudy.leave()
         self.join(greeting.run, greeting.plan, greeting.signed, greeting.heads)

@@ -6,19 +6,21 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
+from torch import Tensor
 
 from clients.data.folders import SiteFiles, find_sites, mixed_hold_outs
 from clients.data.load import read_file
 from clients.data.notes import Note
 from federation.config.toml import read, with_value
 from federation.errors import InputError, OtherRun
+from federation.metering import Meter
 from federation.plan.plan import Plan, parse
 from federation.plan.tabular import TabularTask
 from federation.report.files import PAGE, REPORT, write_page, write_report
@@ -32,6 +34,8 @@ from server.run_folder import RunFolder
 from simulations.accounts.run import Paid, Telling, play_accounted
 from simulations.baseline import FOLDER, without_privacy
 from simulations.comparing.alone import MOST_SITES, kept_local_only
+from simulations.fairness.energy import with_energy
+from simulations.fairness.paired import beside_alone, said_at_sites
 from simulations.faults.kept import keep_faults, require_same, suffered
 from simulations.faults.rules import Faults, load_faults
 from simulations.inputs import keep_ended, keep_inputs, require_ended
@@ -119,7 +123,7 @@ def simulate(
     if faults is not None and engine == "flower":
         hint = "choose the engine vectorized, or protocol"
         raise InputError("faults are not played over Flower, which has a clock of its own", hint=hint)
-    started = time.perf_counter()
+    started, meter = time.perf_counter(), Meter.begin()
     stage("working out the noise", 0, 0)
     plan, text = with_seed(plan, seed)
     if plan.evaluation.folds is not None:
@@ -152,9 +156,9 @@ def simulate(
         # The run is paid for, and params and report are what for. They are on disk before anything else is tried.
         stage("counting what was spent", 0, 0)
         compares = baseline and _compares(world)
-        report = _reported(folder, world, paid, engine, started, compares, faults, parted)
+        report = _reported(folder, world, paid, engine, started, compares, faults, parted, meter)
         if compares:
-            report = _compared(report, world, out, stage, adds)
+            report = _compared(report, world, out, stage, adds, paid.state.model)
         if report.evaluation.why(f"baselines.{BARE}") in ("", DIVERGED):
             keep_ended(out / "checkpoint", out / REPORT)
             folder.close()  # else the same command makes the comparison, of the same data
@@ -170,6 +174,7 @@ def _reported(
     compares: bool,
     faults: Faults | None,
     parted: Parted | None,
+    meter: Meter,
 ) -> Report:
     """The report of what was paid for, on disk."""
     report = summarize(
@@ -193,11 +198,12 @@ def _reported(
     told = {"made": Made.now(paid.state.run), "transcripts": kept}
     told |= {} if parted is None else {"fold": parted.fold}
     report = report.model_copy(update=told | suffered(faults, folder.receipts()))
+    report = with_energy(report, meter.taken())
     write_report(folder.path, report)
     return report
 
 
-def _compared(report: Report, world: World, out: Path, stage: Stage, adds: Adds) -> Report:
+def _compared(report: Report, world: World, out: Path, stage: Stage, adds: Adds, params: Tensor) -> Report:
     """The report with the comparison without privacy, or with why there is none. Nothing is charged for it."""
     optional, plan, kept = Optional(), world.plan, out.resolve().parent / FOLDER
     step = partial(stage, "comparison without privacy")
@@ -205,7 +211,7 @@ def _compared(report: Report, world: World, out: Path, stage: Stage, adds: Adds)
     metrics = optional.make(BARE, plan.evaluation.metrics, work)
     report = with_baseline(report, BARE, metrics, optional.missing.get(BARE, ""))
     if report.evaluation.why(f"baselines.{BARE}") in ("", DIVERGED) and 0 < len(world.listed) <= MOST_SITES:
-        report = _with_local_only(report, world, kept, stage)
+        report = _with_local_only(report, world, kept, stage, params)
     write_report(out, report)
     (out / PAGE).unlink(missing_ok=True)
     return report
@@ -215,19 +221,20 @@ def _as_it_is(report: Report) -> Report:
     return report
 
 
-def _with_local_only(report: Report, world: World, kept: Path, stage: Stage) -> Report:
-    """The report with what each site has by itself, or with why that is not known."""
-    optional, sites = Optional(), dict[str, Metrics]()
+def _with_local_only(report: Report, world: World, kept: Path, stage: Stage, params: Tensor) -> Report:
+    """The report with what each site has by itself and what it gains, or with why that is not known."""
+    optional, told = Optional(), dict[str, Any]()
 
     def work() -> Metrics:
         found = kept_local_only(world, kept, partial(stage, "each site by itself"))
-        sites.update(found.own)
+        told["local_only"] = found.own
+        with suppress(Exception):  # a comparison is one more figure that a run can do without
+            told["beside_alone"] = beside_alone(world, said_at_sites(world, params), found.said)
         return found.pooled
 
     metrics = optional.make(LOCAL, world.plan.evaluation.metrics, work)
     report = with_baseline(report, LOCAL, metrics, optional.missing.get(LOCAL, ""))
-    told = report.evaluation.model_copy(update={"local_only": sites} if sites else {})
-    return report.model_copy(update={"evaluation": told})
+    return report.model_copy(update={"evaluation": report.evaluation.model_copy(update=told)})
 
 
 def _drawn(report: Report, out: Path, stage: Stage) -> Report:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -18,6 +19,7 @@ from federation.report.receipt import Receipt
 from federation.report.report import Amount, Evaluation, Figures, Metrics, Report, Tried, UnlikelySum
 from federation.report.summary import summary_of
 from privacy.accounting.units import Charge
+from simulations.fairness.grouped import by_group
 from simulations.optional import Optional
 from simulations.outcomes.judging import judge_of
 from simulations.scoring.beside import beside
@@ -126,7 +128,18 @@ def _evaluation(world: World, model: nn.Module, missing: Mapping[str, str]) -> E
         baselines={judge.baseline: optional.make(f"baselines.{judge.baseline}", metrics, guess)},
         missing={**optional.missing, **missing},
         **beside(world, model, places),
+        **_groups(world, model),
     )
+
+
+def _groups(world: World, model: nn.Module) -> dict[str, Any]:
+    """Figures by group, where the plan names any and they can be made."""
+    held = [data for _, data in sorted(world.held_out.items())]
+    with suppress(Exception):  # as any figure that a run can do without (simulations/optional.py)
+        said = judge_of(world.outcome).predict(model, _pool(world)[0])
+        if (found := by_group(world, said, held)) and bool(torch.isfinite(said).all()):
+            return {"groups": found}
+    return {}
 
 
 def with_baseline(report: Report, name: str, metrics: Metrics, reason: str) -> Report:

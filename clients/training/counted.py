@@ -47,7 +47,7 @@ def counts(
     else:
         weights = torch.ones(len(data), dtype=torch.float64)
     groups = [
-        _groups(plan.task, table.name, data) if table.name else torch.zeros(len(data), dtype=torch.int64)
+        groups_of(plan.task, table.name, data) if table.name else torch.zeros(len(data), dtype=torch.int64)
         for table in blocks.tables
     ]
     total = torch.zeros(blocks.length, dtype=torch.float64)
@@ -111,7 +111,7 @@ def _scored(model: nn.Module, features: Tensor, _: Tensor) -> Tensor:
     return torch.stack([torch.nan_to_num(scores, nan=0.0), torch.ones_like(scores)], dim=1)
 
 
-def _groups(task: TabularTask, name: str, data: Dataset) -> Tensor:
+def groups_of(task: TabularTask, name: str, data: Dataset) -> Tensor:
     """The place of each record's value in the columns of a feature, one of which is not 0; -1 where all are.
 
     A cross with another feature is none of them: it has columns of its own, in which a value may be as large.

@@ -41,6 +41,7 @@ _NOT_MEASURED = "Metrics of held-out records are not measured at a real run."
 
 def print_report(report: Report, folder: Path) -> None:
     """Print a run: the guarantee, the sites, the metrics beside their baselines, the paths of the files."""
+    from federation.cli.showing.fairness import fairness_lines
     from federation.report import wording
 
     lines: tuple[Text | str | Table, ...] = (
@@ -64,6 +65,7 @@ def print_report(report: Report, folder: Path) -> None:
     if not report.simulated:
         show(_NOT_MEASURED)
     show(*filter(None, [wording.model(report)]))
+    show(*fairness_lines(report))
     if report.evaluation.baselines.get("without_privacy"):
         show(f"without privacy: {wording.SAME_SETTINGS}")
     show(*_files(folder))

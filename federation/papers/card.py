@@ -11,6 +11,8 @@ from xml.etree import ElementTree
 
 from federation.papers.facts import BLANK, SIMULATED, Facts
 from federation.report import wording
+from federation.report.fairness.gaps import NO_VERDICT, gaps
+from federation.report.fairness.words import figures_by_group, gap_title, ranged
 from federation.report.report import Report
 
 NAMESPACE = "https://mc.chai.org/v0.2/schema.xsd"
@@ -128,7 +130,7 @@ def _transparency(facts: Facts) -> list[_Field]:
 
 def _fairness(facts: Facts) -> str:
     groups = facts.plan.evaluation.groups
-    return f"Figures by group were asked for: {', '.join(groups)}." if groups else BLANK
+    return f"Figures by group were asked for: {', '.join(groups)}. {NO_VERDICT}" if groups else BLANK
 
 
 def _metrics(facts: Facts) -> list[_Field]:
@@ -150,15 +152,22 @@ def _metrics(facts: Facts) -> list[_Field]:
 
 
 def _by_group(facts: Facts) -> list[tuple[str, str]]:
-    published = facts.report.evaluation.published
-    if published is None or published.histogram is None:
-        return []
-    return [
-        (f"{name} {part}: {metric}", "hidden by noise" if value is None else f"{value.value:.3f}")
-        for name, parts in published.histogram.groups.items()
-        for part, counted in parts.items()
-        for metric, value in counted.metrics.items()
+    told, lacks = facts.report.evaluation, "too few" if facts.report.simulated else "hidden by noise"
+    groups = figures_by_group(told)
+    each = [
+        (f"{name} {part}: {metric}", lacks if value is None or value.value is None else f"{value.value:.3f}")
+        for name, parts in groups.items()
+        for part, metrics in parts.items()
+        for metric, value in metrics.items()
     ]
+    between = [
+        (
+            f"{gap_title(gap.column, gap.part, gap.beside)}: {gap.what}",
+            lacks if gap.found is None else ranged(gap.found),
+        )
+        for gap in gaps(groups)
+    ]
+    return each + between
 
 
 def _metric(known: list[tuple[str, str]], goal: str, source: str) -> list[_Field]:

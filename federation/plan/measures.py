@@ -13,6 +13,7 @@ KNOWN: Final = (*ANSWERS, *SCORES, "recall_at_10")
 SIGNED: Final = ("calibration",)
 """Metrics of which neither more nor less is better, but nearer to 0."""
 LESS_IS_BETTER: Final = ("loss", "brier")
+_OF_ERRORS: Final = ("mae", "rmse", "deviance", "mean_brier", "calibration_by_tenth")  # of what is no class
 _OF_TWO: Final = ("ks", "calibration")
 _RECALL_AT: Final = re.compile(r"recall_at_[1-9][0-9]?")
 
@@ -20,6 +21,18 @@ _RECALL_AT: Final = re.compile(r"recall_at_[1-9][0-9]?")
 def is_recall_at(name: str) -> bool:
     """Whether a name is recall among so many percent, from 1 to 99."""
     return bool(_RECALL_AT.fullmatch(name))
+
+
+def better(name: str, one: float, other: float) -> float:
+    """By how much one figure of this name is better than another; below 0 where it is worse.
+
+    >>> better("auc", 0.75, 0.5), better("loss", 0.75, 0.5), better("bias", -0.25, 0.5)
+    (0.25, -0.25, 0.25)
+    """
+    if name in (*SIGNED, "bias"):
+        return abs(other) - abs(one)
+    is_less = name in (*LESS_IS_BETTER, *_OF_ERRORS) or name.startswith("brier_at_")
+    return other - one if is_less else one - other
 
 
 def shares_of(metrics: tuple[str, ...]) -> tuple[int, ...]:

@@ -17,6 +17,8 @@ from federation.config.purpose import lines as told_purpose
 from federation.plan.guarantee import told_of_parts
 from federation.plan.measures import SIGNED
 from federation.report import judged, tabulated, wording
+from federation.report.fairness import gaps
+from federation.report.fairness import words as fairness
 from federation.report.numbers import MISSING, count, figure, held_out, moment, octets, plain, tiny
 from federation.report.published import Counted, Measured, in_order, rows_of
 from federation.report.report import Metrics, Report, metrics_of, whole
@@ -89,6 +91,14 @@ def render(report: Report, verdict: str = "", *, curves: bool = True, section: S
         answers=judged.answers(report.evaluation),
         in_the_large=judged.in_the_large(report.evaluation),
         clipping=judged.clipping(report.evaluation, report.privacy),
+        groups=fairness.group_rows(report.evaluation),
+        few=fairness.FEW if fairness.is_any_hidden(report.evaluation) else "",
+        gaps=fairness.gap_rows(report.evaluation),
+        no_verdict=gaps.NO_VERDICT,
+        worse=fairness.worse(report.evaluation),
+        gains=dict(fairness.gain_rows(report.evaluation)),
+        taken={} if report.timing.energy is None else report.timing.energy.sites,
+        energy=fairness.energy(report),
         curves=[Markup(drawing) for drawing in drawings],  # noqa: S704  our own plots; text in them is escaped
         invited=spread([line.cohort for line in report.rounds]),
         survived=spread([line.survivors for line in report.rounds if line.lost is None]),

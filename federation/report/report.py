@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from federation.report.fairness.parts import BesideAlone, Energy, GroupFigures
 from federation.report.parts import AnyList, Number, Part
 from federation.report.published import Histogram, Measures
 from federation.report.risks.told import RiskFigures
@@ -229,7 +230,7 @@ class Evaluation(Part):
     "diverged", "not made yet", or the kind of error. `unlikely`: how the published sums are such as honest sites do
     not make. In a simulation also: `intervals` of 95 % by the same places, of all held-out records a `confusion`
     matrix (rows: the class that they are of; columns: the answer) and, of two classes, a `calibration` curve; and
-    how many training records are `clipped`.
+    how many training records are `clipped`; `groups`, by column and value; and each site `beside_alone`.
     """
 
     pooled: Figures
@@ -246,6 +247,8 @@ class Evaluation(Part):
     confusion: Confusion = ()
     calibration: Calibration | None = None
     clipped: Clipped | None = None
+    groups: Mapping[str, Mapping[str, GroupFigures]] = {}
+    beside_alone: BesideAlone | None = None
 
     def why(self, place: str) -> str:
         """Why there is no figure at a place; "" if nothing is known to be wrong."""
@@ -253,11 +256,15 @@ class Evaluation(Part):
 
 
 class Timing(Part):
-    """Wall-clock seconds: of the command until this report was first made, and of its rounds."""
+    """Wall-clock seconds: of the command until this report was first made, and of its rounds.
+
+    `energy`: in a simulation, what the computing took until then.
+    """
 
     total_seconds: float
     training_seconds: float
     client_rounds_per_second: Number
+    energy: Energy | None = None
 
 
 class Transcripts(Part):
@@ -361,6 +368,7 @@ class Report(Part):
             name for name in Evaluation.model_fields if name not in PAID and getattr(self.evaluation, name)
         ]
         told += ["history"] * any(line.metrics for line in self.history)
+        told += ["energy"] * (self.timing.energy is not None)  # it follows the batches, which are secret
         told += ["sites"] * any(line.records is not None or line.lines is not None for line in self.sites)
         if told:
             raise ValueError(f"{told[0]}: only a simulation has exact figures")

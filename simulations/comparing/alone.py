@@ -7,14 +7,16 @@ compares scores of several models, which need not mean the same.
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -31,16 +33,22 @@ from simulations.world import World
 MOST_SITES = 50
 """Beyond it nobody trains every site alone: it would cost more than all the rest."""
 
+_UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError)  # RecursionError, too
+
 Step = Callable[[int, int], None]  # trainings' rounds that are done, of how many
 
 
 @dataclass(frozen=True)
 class Alone:
-    """Figures of each site's own model: on its own held-out records, on those of all sites, and all together."""
+    """Figures of each site's own model: on its own held-out records, on those of all sites, and all together.
+
+    `said`: what it says of its own held-out records, where that is known. It is no figure, and no part of the JSON.
+    """
 
     pooled: Metrics
     own: Mapping[str, Metrics]
     elsewhere: Mapping[str, Metrics]
+    said: Mapping[str, Tensor] = field(default_factory=dict, compare=False, repr=False)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -79,6 +87,7 @@ def local_only(world: World, privacy: Privacy | None = None, step: Step = lambda
         pooled=judge.measured(torch.cat(list(said.values())), everyone.labels, *asked),
         own={site: judge.measured(said[site], data.labels, *asked) for site, data in held.items()},
         elsewhere={site: measured(plan, task, params[site], everyone) for site in params},
+        said=said,
     )
 
 
@@ -92,14 +101,28 @@ def kept_local_only(world: World, folder: Path, step: Step = lambda _done, _all:
     It is known there by all that it depends on (simulations/baseline.py). TrainingDiverged as there.
     """
     bare = without_claim(world.plan)
-    place = place_of(folder, bare, world, next(rounds_of(bare, world, world.members)), "local-only/1")
+    place = place_of(folder, bare, world, next(rounds_of(bare, world, world.members)), "local-only/2")
     if place is not None:
-        with suppress(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            return Alone.from_json(json.loads(place.read_text("utf-8")))
+        with suppress(*_UNREADABLE):
+            content = json.loads(place.read_text("utf-8"))
+            said = {site: _unpacked(*kept) for site, kept in content["said"].items()}
+            return replace(Alone.from_json(content), said=said)
     found = local_only(world, step=step)
     if place is not None:
-        keep_figures(place, found.to_json())
+        packed = {site: _packed(one) for site, one in found.said.items()}
+        keep_figures(place, {**found.to_json(), "said": packed})
     return found
+
+
+def _packed(said: Tensor) -> tuple[str, list[int]]:
+    """Numbers to every digit, and their shape."""
+    return base64.b64encode(said.double().numpy().tobytes()).decode("ascii"), list(said.shape)
+
+
+def _unpacked(text: str, shape: list[int]) -> Tensor:
+    """What `_packed` wrote. ValueError or TypeError for anything else."""
+    numbers = np.frombuffer(base64.b64decode(text, validate=True), np.float64)
+    return torch.from_numpy(numbers.copy()).reshape(shape)
 
 
 def all_in_one_place(

@@ -52,7 +52,7 @@ def evaluate(
     None where a metric is not defined for these labels, where there are none, and where a probability is not
     finite. TaskError for a name that is no metric.
     """
-    found = _estimates(probabilities, labels, metrics, threshold)
+    found = estimates(probabilities, labels, metrics, threshold)
     return {name: None if one is None else one.value for name, one in found.items()}
 
 
@@ -60,13 +60,13 @@ def intervals(
     probabilities: Tensor, labels: Tensor, metrics: Sequence[str], threshold: float | None = None
 ) -> Intervals:
     """The 95 % interval of each metric (`simulations.scoring.intervals`); None where it has none."""
-    found = _estimates(probabilities, labels, metrics, threshold)
+    found = estimates(probabilities, labels, metrics, threshold)
     return {
         name: None if one is None or one.low is None else (one.low, one.high) for name, one in found.items()
     }
 
 
-def _estimates(
+def estimates(
     probabilities: Tensor, labels: Tensor, metrics: Sequence[str], threshold: float | None
 ) -> Mapping[str, Estimate | None]:
     measures: dict[str, Measure] = {}

@@ -54,10 +54,12 @@ def check_exact(report: Mapping[str, Any], receipts: Receipts, found: Findings) 
 
 
 def _has_counts(report: Mapping[str, Any]) -> bool:
-    """Whether a report tells how many records a site has, or a metric after a round."""
+    """Whether a report tells how many records a site has, a metric after a round, or what its computing took."""
     rows = [report.get(name) for name in ("sites", "history")]
     each = [row for part in rows if isinstance(part, list) for row in part if isinstance(row, Mapping)]
-    return any(row.get(name) for row in each for name in ("records", "lines", "metrics"))
+    counted = any(row.get(name) for row in each for name in ("records", "lines", "metrics"))
+    timing = report.get("timing")
+    return counted or (isinstance(timing, Mapping) and timing.get("energy") is not None)
 
 
 def _check_counts(told: Mapping[str, Any], found: Findings) -> None:

@@ -14,7 +14,7 @@ from federation.audit.examine import audit
 from federation.audit.figures.counted import wrong_with
 from federation.kinds.cells import Cells, Group, cells_of
 from federation.plan.plan import load
-from federation.report.report import Report
+from federation.report.report import PAID, Evaluation, Report
 from federation.sums.scores import headline, histogram
 from tests.federation.audit.audited import edited_report, finished, ids, line_of, receipts, served
 from tests.federation.sums.kept import forged, parts_of
@@ -203,7 +203,22 @@ EXACT: Mapping[str, Any] = {
     "local_only": {"ash": {"accuracy": 0.5}},
     "baselines": {"majority": {"accuracy": 0.5}},
     "mean_of_sites": {"accuracy": 0.5},
+    "groups": {"sex": {"0": {"n": 12, "positives": 6, "metrics": {}}}},
+    "beside_alone": {"metric": "auc", "sites": {"ash": {"gain": 0.1, "low": 0.0, "high": 0.2}}},
 }
+
+
+def test_every_field_of_an_evaluation_but_what_was_paid_for_is_tried_here() -> None:
+    texts = {"mean_of_sites_n", "missing", "threshold"}
+    assert set(Evaluation.model_fields) - set(PAID) - texts == set(EXACT)
+
+
+def test_a_real_run_s_report_does_not_say_what_its_computing_took(real: Path, run: Path) -> None:
+    taken = {"cpu_seconds": 1.5, "joules": None, "sites": {}, "method": "clock"}
+    report = json.loads((real / "report.json").read_text("utf-8"))
+    with pytest.raises(ValueError, match="simulat"):
+        Report.model_validate(report | {"timing": {**report["timing"], "energy": taken}})
+    assert "evaluation-unplanned" in ids(edited_report(run, lambda told: told["timing"].update(energy=taken)))
 
 
 @pytest.mark.parametrize("name", EXACT)

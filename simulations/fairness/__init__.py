@@ -1,0 +1,1 @@
+"""Exact figures by group, and the comparison of each site with its own model. For simulations."""
