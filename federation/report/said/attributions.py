@@ -34,8 +34,8 @@ NODES: Final = (16, 32, 64, 128, 256, 512)
 COMPLETE: Final = 1e-4
 WHAT = (
     "Integrated gradients of {rows} rows that the plan makes up, from the row in the middle of the public ranges: "
-    "by how much a feature moves {what}, and in which mean. Of what people's records are like it says nothing, and "
-    "it need not be a cause."
+    "by how much a feature moves {what}, and which way in the mean. Of what people's records are like it "
+    "says nothing, and it need not be a cause."
 )
 _LABEL = b"federation/attributions/1"
 
