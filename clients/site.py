@@ -142,7 +142,7 @@ class Site:
             self.journal.require_present(account_name(plan, run))
             self.journal.witness(shown)
             return
-        self._require_free(run)
+        self._require_free(run, plan)
         require_playable(plan, run)
         name = account_name(plan, run)
         policy = self.policy()
@@ -189,10 +189,10 @@ class Site:
             account_name(self._joined.plan, self._joined.run)
         )
 
-    def _require_free(self, run: bytes) -> None:
+    def _require_free(self, run: bytes, plan: Plan) -> None:
         """LedgerRefusal for another run than the one that is open here: no greeting ends that one."""
         joined = self._joined
-        if joined is not None and not is_same(joined.plan, joined.run, run) and self._is_busy():
+        if joined is not None and not is_same(joined.plan, joined.run, plan, run) and self._is_busy():
             name = account_name(joined.plan, joined.run)
             raise LedgerRefusal(
                 f"this site takes part in run {name}, which is not over",
@@ -202,7 +202,7 @@ class Site:
     def _whole(self, run: bytes, plan: Plan) -> Trainer:
         """All records that the plan may be played on. Parts of one plan share them: no file is read between two."""
         joined = self._joined
-        known = None if joined is None or not is_same(plan, joined.run, run) else joined.whole
+        known = None if joined is None or not is_same(joined.plan, joined.run, plan, run) else joined.whole
         if known is not None and joined is not None and joined.plan == plan:
             return known
         trainer = self._loaded(plan)
@@ -319,7 +319,7 @@ class Site:
     def _consented(self, frame: Frame) -> Frame:
         """The signed consent to a greeting. Nothing is done for one that is not the coordinator's, and of now."""
         greeting = greeted(frame, self.trust, self.member, self.greetings, self.clock())
-        self._require_free(greeting.run)
+        self._require_free(greeting.run, greeting.plan)
         if self.understudy is not None:
             self.understudy.leave()
         self.join(greeting.run, greeting.plan, greeting.signed, greeting.heads)

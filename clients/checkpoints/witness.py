@@ -6,8 +6,9 @@ signed, and never signed two histories of one log, however many of its processes
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Callable
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -17,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from clients.journal.remembered import Memory
 from federation.errors import AuditFailure, InputError
 from federation.identity.keys import load_public
-from federation.ledger.proofs import Continued, Inclusion
+from federation.ledger.proofs import Continued, Inclusion, logs_of
 from privacy.errors import MalformedMessage
 from privacy.tlog.checkpoint import Checkpoint, checkpoint_of, cosigned, seen_at
 from privacy.tlog.merkle import HASH_BYTES
@@ -25,6 +26,37 @@ from privacy.tlog.note import LOG, WITNESS, Note, Verifier, verifier_from_text
 
 _Seen: TypeAlias = tuple[int, str]  # entries and root, in hex
 _ASK_KEY = "ask the site for its key: federation ledger checkpoint prints it"
+
+
+@dataclass(frozen=True)
+class Log:
+    """Whose checkpoints are believed: those of one ledger, or, by a site's .pub file, of the ledger of `site`.
+
+    The file does not name the ledger, and its key could sign another history under another name. So a witness that
+    goes by the file knows one ledger of the site: a second has to be named to it, as checkpoint prints its key.
+    """
+
+    named: Verifier | None
+    site: str = ""
+    key: bytes = b""
+
+    def verifier(self, note: Note) -> Verifier:
+        """The key that must have signed a note. AuditFailure for a ledger that is not the site's."""
+        if self.named is not None:
+            return self.named
+        origin = checkpoint_of(note).origin
+        if not re.fullmatch(f"{re.escape(logs_of(self.site))}[0-9a-f]{{16}}", origin):
+            raise AuditFailure(f"this checkpoint is of no ledger of {self.site}", hint=_ASK_KEY)
+        return Verifier(origin, LOG, self.key)
+
+    def require_one(self, known: Collection[str], origin: str) -> None:
+        """AuditFailure for a further ledger of a site of which nobody has said that there is one."""
+        others = [name for name in known if name.startswith(logs_of(self.site))]
+        if self.named is None and origin not in known and others:
+            raise AuditFailure(
+                f"{origin} is a further ledger of {self.site}, beside {others[0]}: one may be the other, changed",
+                hint="if the site has two pools, name it by its own key: federation ledger checkpoint prints it",
+            )
 
 
 @dataclass(frozen=True)
@@ -40,17 +72,22 @@ class Witness:
         """What others verify its cosignatures by."""
         return Verifier(self.name, WITNESS, self.key.public_key().public_bytes_raw())
 
-    def cosign(self, proof: Continued, log: Callable[[Note], Verifier], now: float | None = None) -> Note:
+    def cosign(self, proof: Continued, log: Log, now: float | None = None) -> Note:
         """The checkpoint with this witness's name under it.
 
         AuditFailure if the log did not sign it, or if it does not continue what was seen; nothing is signed then.
         """
-        told, by = checkpoint_of(proof.note), log(proof.note)
+        told, by = checkpoint_of(proof.note), log.verifier(proof.note)
         if by.name != told.origin or not proof.note.is_signed(by):
             raise AuditFailure("this checkpoint is not signed by the key of its ledger", hint=_ASK_KEY)
         name = self.verifier.name  # one that no note can have is refused before anything is written
         memory = Memory(self.seen, "checkpoints that this witness has seen", _seen)
-        memory.update(lambda known: {**known, told.origin: _next(known.get(told.origin), told, proof)})
+
+        def change(known: dict[str, _Seen]) -> dict[str, _Seen]:
+            log.require_one(known, told.origin)
+            return {**known, told.origin: _next(known.get(told.origin), told, proof)}
+
+        memory.update(change)
         return cosigned(proof.note, name, self.key, int(time.time() if now is None else now))
 
 
@@ -85,13 +122,12 @@ def _next(known: _Seen | None, told: Checkpoint, proof: Continued) -> _Seen:
     return now
 
 
-def key_named(text: str) -> Callable[[Note], Verifier]:
-    """The key that a text NAME+ID+KEY or a site's .pub file names; the latter signs under any log's name."""
+def key_named(text: str) -> Log:
+    """The key that a text NAME+ID+KEY names, or a site's .pub file."""
     if "+" in text:
-        known = key_told(text)
-        return lambda _: known
-    key = bytes.fromhex(load_public(Path(text)).key)
-    return lambda note: Verifier(checkpoint_of(note).origin, LOG, key)
+        return Log(key_told(text))
+    public = load_public(Path(text))
+    return Log(None, public.id, bytes.fromhex(public.key))
 
 
 def key_told(text: str) -> Verifier:

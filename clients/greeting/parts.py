@@ -11,7 +11,7 @@ from dataclasses import replace
 from clients.data.folds import without
 from clients.training.work import Trainer
 from federation.plan.plan import Plan
-from federation.round.plays import MODEL, fold_of, folds_of, is_played, rounds_before, run_of
+from federation.round.plays import account_name, fold_of, folds_of, is_played, rounds_before
 from privacy.errors import FaultyServer
 
 
@@ -34,6 +34,9 @@ def begun_of(plan: Plan, run: bytes, last: int) -> int:
     return max(0, last - rounds_before(plan, run))
 
 
-def is_same(plan: Plan, one: bytes, other: bytes) -> bool:
-    """Whether two runs are one for a ledger: parts of the same plan with folds are."""
-    return one == other or (folds_of(plan) is not None and run_of(one, MODEL) == run_of(other, MODEL))
+def is_same(plan: Plan, run: bytes, other_plan: Plan, other: bytes) -> bool:
+    """Whether two runs are one for a ledger: parts of one plan with folds are.
+
+    Both plans are asked: the id of a part may be that of a run of a plan without folds, which is charged by itself.
+    """
+    return account_name(plan, run) == account_name(other_plan, other)

@@ -20,7 +20,7 @@ from clients.policy import SiteFile
 from clients.training.local import made_up
 from clients.training.work import Trainer
 from federation.model.task import Dataset
-from privacy.errors import PolicyViolation
+from privacy.errors import PolicyViolation, RecordsUnavailable
 from privacy.ledger import withdrawals as said
 from privacy.ledger.chain import Entry
 
@@ -34,16 +34,26 @@ class People:
     path: Path
     last: Callable[[], Entry | None]
     _done: tuple[Trainer, Withdrawals] | None = field(default=None, init=False, repr=False)
+    _marked_by: Withdrawals | None = field(default=None, init=False, repr=False)
 
     def now(self) -> Withdrawals:
-        """The list as it stands. RecordsUnavailable if it cannot be read, or is an older copy."""
-        known = load_list(self.path)
+        """The list as it stands. RecordsUnavailable if it cannot be read, or is an older copy, or another list.
+
+        Under another secret nobody's marks are those of the records that were read: all would be back, unnoticed.
+        """
+        known, by = load_list(self.path), self._marked_by
         known.require_newest(self.last(), self.path)
+        if by is not None and (by.secret, by.column) != (known.secret, known.column):
+            raise RecordsUnavailable(
+                f"{self.path}: this is another list of people who withdrew than when the data were read",
+                hint="start the site again, with the list that counts",
+            )
         return known
 
     def taken(self, trainer: Trainer) -> Trainer:
         """The trainer as it was read, whose records can be told apart by the list, without those on it."""
         known, held_out = self.now(), trainer.held_out
+        self._marked_by = known
         held_out = None if held_out is None else marked(held_out, known)
         return present(replace(trainer, data=marked(trainer.data, known), held_out=held_out), known)
 

@@ -23,6 +23,7 @@ from federation.cli.ledger import ledger
 from federation.cli.options import AsJson, Debug
 from federation.cli.process import fail
 from federation.cli.serving import forget, serve, status
+from federation.cli.simulating.attack import attack
 from federation.cli.simulating.files import mock, split
 from federation.cli.simulating.run import demo, simulate
 from federation.cli.simulating.tradeoff import tradeoff
@@ -120,6 +121,9 @@ _SWEEP = "--sweep rounds=50,100,200 --sweep epsilon=1,3"
 app.command(epilog=f"Example: [bold]federation budget plan.toml {_SWEEP}[/bold]")(budget)
 _TRADEOFF = "federation tradeoff plan.toml --sites mock/ --epsilon 0.5,1,2,4,8 --out runs/frontier"
 app.command(epilog=f"Example: [bold]{_TRADEOFF}[/bold]")(tradeoff)
+
+_ATTACK = "federation attack runs/first --data hospitals/ --out attack.html"
+app.command(epilog=f"Example: [bold]{_ATTACK}[/bold]")(attack)
 
 app.command(epilog="Example: [bold]federation join site.toml[/bold]")(join)
 app.command(epilog="Example: [bold]federation doctor site.toml[/bold]")(doctor)

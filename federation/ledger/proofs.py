@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from federation.ledger.export import entry_of, line_of
 from privacy.errors import MalformedMessage
-from privacy.ledger.chain import Entry
+from privacy.ledger.chain import Entry, is_sealed
 from privacy.tlog import merkle
 from privacy.tlog.checkpoint import Checkpoint, checkpoint_of
 from privacy.tlog.note import Note, decoded, encoded, note_from_text
@@ -28,7 +28,12 @@ def leaves_of(entries: Sequence[Entry]) -> list[bytes]:
 def origin_of(entries: Sequence[Entry]) -> str:
     """The log's name: one for each ledger, so that two ledgers of one site are two logs."""
     first = entries[0]
-    return f"private-federation/{first.body['site']}/{first.hash.hex()[:16]}"
+    return f"{logs_of(str(first.body['site']))}{first.hash.hex()[:16]}"
+
+
+def logs_of(site: str) -> str:
+    """How the names of all logs of a site begin."""
+    return f"private-federation/{site}/"
 
 
 def checkpoint_at(entries: Sequence[Entry]) -> Checkpoint:
@@ -50,7 +55,9 @@ class Inclusion:
         return "\n".join([*lines, *map(encoded, self.path), "", str(self.note)])
 
     def holds(self) -> bool:
-        """Whether the entry is where it says, if the note is believed."""
+        """Whether the entry is where it says, if the note is believed, and its hash, as others saw it, its own."""
+        if not is_sealed(self.entry):
+            return False
         told, leaf = checkpoint_of(self.note), merkle.leaf_hash(line_of(self.entry).encode())
         return merkle.is_included(leaf, self.index, told.size, self.path, told.root)
 

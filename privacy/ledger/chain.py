@@ -196,7 +196,7 @@ def follow(tip: Tip | None, entries: Sequence[Entry]) -> Tip:
     for entry in entries:
         last = None if tip is None else tip.last
         placed = entry.kind in KINDS and (entry.kind == "genesis") == (last is None)
-        if not placed or not _follows(last, entry) or not _is_sealed(entry):
+        if not placed or not _follows(last, entry) or not is_sealed(entry):
             raise LedgerCorrupt(
                 f"entry {_place(last)[0]} of the ledger does not verify: "
                 "entries were changed, removed, added or reordered",
@@ -279,7 +279,8 @@ def _follows(last: Entry | None, entry: Entry) -> bool:
     return (entry.seq, entry.previous) == (seq, previous)
 
 
-def _is_sealed(entry: Entry) -> bool:
+def is_sealed(entry: Entry) -> bool:
+    """Whether an entry's hash is that of its content."""
     try:
         return entry.hash == _hash(entry.seq, entry.kind, entry.body, entry.previous)
     except ValueError:  # no canonical form, so no entry of ours

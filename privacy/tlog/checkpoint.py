@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from privacy.errors import MalformedMessage
 from privacy.signing import SIGNATURE_BYTES
-from privacy.tlog.merkle import HASH_BYTES
+from privacy.tlog.merkle import HASH_BYTES, root_of
 from privacy.tlog.note import WITNESS, Note, Signature, Verifier, decoded, encoded, holds, note_of
 
 MAX_SIZE = 1 << 63
@@ -40,7 +40,8 @@ def checkpoint_of(note: Note) -> Checkpoint:
     match note.text.split("\n"):
         case [str(origin), str(size), str(root), ""] if origin and re.fullmatch(r"0|[1-9][0-9]{0,18}", size):
             raw = decoded(root)
-            if len(raw) == HASH_BYTES and int(size) < MAX_SIZE:
+            is_tree = len(raw) == HASH_BYTES and (size != "0" or raw == root_of(()))
+            if is_tree and int(size) < MAX_SIZE:
                 return Checkpoint(origin, int(size), raw)
     raise MalformedMessage("this note is no checkpoint of three lines")
 

@@ -18,11 +18,13 @@ from privacy.errors import FaultyServer, LedgerRefusal, PolicyViolation, Protoco
 from privacy.mechanism.encoding import RingVector
 from privacy.secagg import graph
 from privacy.secagg.messages import Certificate, Delivery
+from tests import plans
 from tests.clients.journal.journals import fill_the_disk
 from tests.clients.sites import (
     FIVE,
     RUN,
     SIZES,
+    SMALL,
     Round,
     approved,
     closing,
@@ -83,6 +85,29 @@ def test_another_run_is_refused_until_the_first_one_is_over(tmp_path: Path) -> N
     assert Frame.from_bytes(site.receive(other)).kind is Kind.WELCOME
     assert refused(site, invite(terms)) is Reason.UNKNOWN_RUN
     assert kinds(site) == ["genesis", "roster", "budget", "reserve", "close", "reserve"]
+
+
+def test_the_id_of_a_part_is_no_way_into_another_plan_while_a_run_with_folds_is_open(tmp_path: Path) -> None:
+    """Another plan under the id of a part, with folds or without, is another run: the open one goes on."""
+    other = make_plan(epsilon=1.0)
+    small = {name: value for name, value in SMALL.items() if name != "evaluation"}
+    asked = {"metrics": ["accuracy"], "evaluation.epsilon": 1.0, "evaluation.folds": 3, "holdout": 0.0}
+    plan, again = (plans.plan_of(small, asked, {"privacy.epsilon": 1.0, "seed": seed}) for seed in (1, 2))
+    every = (*approved(plan), *approved(other), *approved(again))
+    allows = {"epsilon_max": 50.0, "plans": every}
+    policy = Policy.for_plan(plan).model_copy(update=allows)
+    site = make_site(tmp_path, plan, "berlin", FIVE["berlin"], policy=policy)
+    first, second = RUN[:-1] + b"\x01", RUN[:-1] + b"\x02"
+    assert Frame.from_bytes(site.receive(hello(plan, run=first))).kind is Kind.WELCOME
+    before = kinds(site)
+    for run in (first, second):
+        for wrong in (other, again):
+            assert refused(site, hello(wrong, run=run)) is Reason.POLICY
+    assert kinds(site) == before
+    advert = site.receive(invite(make_terms(plan, run=first)))
+    assert Frame.from_bytes(advert).kind is Kind.ADVERT
+    assert Frame.from_bytes(site.receive(hello(plan, run=second))).kind is Kind.WELCOME
+    assert kinds(site) == before
 
 
 @pytest.mark.parametrize("noise", ["distributed", "site", "none"])

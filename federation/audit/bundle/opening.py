@@ -8,7 +8,7 @@ import shutil
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from filecmp import cmp
@@ -17,7 +17,14 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from federation.audit.bundle.packing import add
-from federation.audit.bundle.statement import ENVELOPE, PAYLOAD_TYPE, Statement, statement_from_bytes
+from federation.audit.bundle.statement import (
+    ENVELOPE,
+    FOUND,
+    PAYLOAD_TYPE,
+    Statement,
+    found_text,
+    statement_from_bytes,
+)
 from federation.audit.outcome import Audit
 from federation.errors import AuditFailure, InputError, UnusableFile
 from privacy.dsse import MAX_ENVELOPE, signed_from_bytes
@@ -85,6 +92,7 @@ def _require_nothing_else(path: Path, found: Unpacked, again: Path) -> None:
 
 def _unpack(archive: zipfile.ZipFile, folder: Path, path: Path) -> Unpacked:
     members = {member.filename: member for member in archive.infolist()}
+    _require_stored(archive.infolist(), path)
     if len(members) < len(archive.infolist()) or ENVELOPE not in members:
         raise _edited(path, "it has no envelope, or a file twice")
     if members[ENVELOPE].file_size > MAX_ENVELOPE:
@@ -102,7 +110,19 @@ def _unpack(archive: zipfile.ZipFile, folder: Path, path: Path) -> Unpacked:
     for name, digest in statement.files.items():
         if _extract(archive, members[name], folder / name) != digest:
             raise _edited(path, name)
+    if statement.files.get(FOUND) != hashlib.sha256(found_text(statement.audit).encode()).hexdigest():
+        raise _edited(path, f"{FOUND} says something else than its signer")
     return Unpacked(folder, signed.key, statement)
+
+
+def _require_stored(members: Sequence[zipfile.ZipInfo], path: Path) -> None:
+    """AuditFailure if the files would be larger than the bundle: compressed, or lying over one another.
+
+    `pack` makes no such bundle. Asked before anything is written, so a small file cannot fill a disk.
+    """
+    is_stored = all(member.compress_type == zipfile.ZIP_STORED for member in members)
+    if not is_stored or sum(member.file_size for member in members) > path.stat().st_size:
+        raise _edited(path, "its files are compressed, or in one another")
 
 
 def _require_room(members: Mapping[str, zipfile.ZipInfo], folder: Path, path: Path) -> None:

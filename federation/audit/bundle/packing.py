@@ -8,7 +8,6 @@ the bytes of a bundle follow from its files: whoever opens it can pack them agai
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +18,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from federation.audit.bundle.crate import METADATA, metadata_of
-from federation.audit.bundle.statement import ENVELOPE, PAYLOAD_TYPE, Statement, is_safe
+from federation.audit.bundle.statement import ENVELOPE, FOUND, PAYLOAD_TYPE, Statement, found_text, is_safe
 from federation.audit.outcome import Audit
 from federation.audit.untrusted import is_regular
 from federation.errors import InputError, UnusableFile
@@ -79,7 +78,7 @@ def _fill(
         digests[name], sizes[name] = add(archive, name, path)
     texts = {
         **dict(_ledgers(run, ledgers)),
-        "audit.json": json.dumps(found.to_json(), indent=1),
+        FOUND: found_text(found.to_json()),
         **packed.texts,
     }
     for name, text in texts.items():
@@ -96,6 +95,8 @@ def _of_run(folder: Path, within: str = "") -> Iterator[tuple[str, Path]]:
         if _is_own(folder / name):
             yield within + name, folder / name
     for name in _FOLDERS:
+        if (folder / name).is_symlink():  # what lies behind it is no part of the run
+            continue
         for path in sorted((folder / name).glob("*")):
             if _is_own(path) and is_safe(path.name):
                 yield f"{within}{name}/{path.name}", path
@@ -111,7 +112,11 @@ def _is_own(path: Path) -> bool:
 
 def _ledgers(run: Path, handed: Sequence[Path]) -> Iterator[tuple[str, str]]:
     """Each ledger as an export, those handed in last, as an audit reads them."""
-    paths = [*sorted((run / "journals").glob("*.sqlite")), *handed]
+    own = sorted((run / "journals").glob("*.sqlite"))
+    if any((run / "journals").is_symlink() or not _is_own(path) for path in own):
+        hint = "hand the ledger in instead: --ledger FILE"
+        raise InputError("a ledger in journals/ is a link, which could lead to one of another run", hint=hint)
+    paths = [*own, *handed]
     for number, path in enumerate(paths):
         yield f"ledgers/{number:04d}.jsonl", export_lines(load_entries(path))
 

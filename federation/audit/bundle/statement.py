@@ -16,6 +16,8 @@ from privacy.errors import MalformedMessage
 ENVELOPE = "audit.intoto.dsse.json"
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 MAX_FILES = 1_000_000
+FOUND = "audit.json"
+"""The file in a bundle that says the same as the statement's predicate."""
 _STATEMENT, _PREDICATE = "https://in-toto.io/Statement/v1", "urn:private-federation:audit:1"
 _PART = re.compile(r"[\w][\w .@+=,-]*")  # of a name, so that it is one on every system
 
@@ -45,9 +47,25 @@ class Statement:
         }
         return json.dumps(content, allow_nan=False).encode()
 
+    def is_written(self, data: bytes) -> bool:
+        """Whether `data` is what `to_bytes` makes of it."""
+        try:
+            return self.to_bytes() == data
+        except (ValueError, RecursionError):  # a number that is none, half of a character
+            return False
+
+
+def found_text(audit: Mapping[str, Any]) -> str:
+    """The content of FOUND."""
+    return json.dumps(audit, indent=1)
+
 
 def statement_from_bytes(data: bytes) -> Statement:
-    """MalformedMessage for anything but a statement of this kind whose names are safe, each once."""
+    """MalformedMessage for anything but a statement of this kind whose names are safe, each once.
+
+    It has to be the very bytes that `to_bytes` makes: where a name stands twice, or something else beside, two
+    readers of JSON may see two statements under one signature.
+    """
     try:
         content = json.loads(data)
     except (ValueError, RecursionError):
@@ -60,8 +78,9 @@ def statement_from_bytes(data: bytes) -> Statement:
             "predicate": {"made": str(made), "version": str(told), "audit": dict(audit)},
         } if (kind, predicate) == (_STATEMENT, _PREDICATE) and len(subjects) <= MAX_FILES:
             files = dict(_subject(subject) for subject in subjects)
-            if len(files) == len(subjects):
-                return Statement(files, audit, made, told)
+            found = Statement(files, audit, made, told)
+            if len(files) == len(subjects) and found.is_written(data):
+                return found
     raise MalformedMessage("this is no statement of an audit")
 
 

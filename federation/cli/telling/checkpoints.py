@@ -121,7 +121,8 @@ def verify_proof(file: Path, log: str, witnesses: list[str], as_json: bool) -> N
     from privacy.tlog.checkpoint import checkpoint_of
 
     proof = read_file(file, inclusion_from_text)
-    times = verify(proof, key_named(log)(proof.note), [key_told(witness) for witness in witnesses])
+    by = key_named(log)
+    times = verify(proof, by.verifier(proof.note), [key_told(witness) for witness in witnesses])
     told, seen = checkpoint_of(proof.note), {name: _moment(seconds) for name, seconds in times.items()}
     if as_json:
         entry = {"seq": proof.entry.seq, "kind": proof.entry.kind, "body": proof.entry.body}
@@ -130,6 +131,8 @@ def verify_proof(file: Path, log: str, witnesses: list[str], as_json: bool) -> N
         )
         return
     typer.echo(printable(f"{file}: entry {proof.entry.seq} ({proof.entry.kind}) is in {told.origin}"))
+    if by.named is None:
+        typer.echo("The key does not name the ledger: ask the site whether this is its name")
     for name, moment in seen.items():
         typer.echo(printable(f"{name} saw this ledger with {told.size} entries at {moment}"))
 

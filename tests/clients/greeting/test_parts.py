@@ -60,9 +60,10 @@ def test_a_site_whose_records_are_all_in_one_fold_plays_every_part(noise: str) -
 
 def test_parts_are_one_run_of_a_ledger_and_a_rehearsal_has_none() -> None:
     first, model, other = RUN + b"\x01", RUN + b"\x00", bytes(15) + b"\x01"
-    assert is_same(PLAN, first, model) and not is_same(PLAN, first, other)
+    assert is_same(PLAN, first, PLAN, model) and not is_same(PLAN, first, PLAN, other)
     assert [begun_of(PLAN, RUN + bytes([fold]), 3) for fold in (1, 2, 3, 0)] == [3, 1, 0, 0]
     rehearsed, whole = PLAN.rehearsal(), trainer(20)
-    assert parted(whole, rehearsed, first) is whole and not is_same(rehearsed, first, model)
+    assert parted(whole, rehearsed, first) is whole and not is_same(rehearsed, first, rehearsed, model)
     without = plan_of(noise="distributed")
-    assert parted(whole, without, first) is whole and not is_same(without, first, model)
+    assert parted(whole, without, first) is whole and not is_same(without, first, without, model)
+    assert not is_same(PLAN, first, without, first) and not is_same(PLAN, model, without, first)

@@ -19,7 +19,7 @@ from clients.training.work import Trainer, contribution
 from federation.errors import DataError, TaskError
 from federation.model.task import Dataset, build_task, hashed
 from federation.round.plays import run_of
-from privacy.errors import PolicyViolation
+from privacy.errors import PolicyViolation, RecordsUnavailable
 from privacy.mechanism.noise import Stream
 from tests import plans
 from tests.clients.people.houses import BARE, people_of_rows, write_table
@@ -205,6 +205,25 @@ def test_a_list_is_asked_in_every_round_and_takes_time_only_when_it_has_grown(
     assert len(after.data) == len(data) - 2
     assert said(bytes(32)) == listing("P0001").commitment(bytes(32))
     assert people.present(after)[0] is after
+
+
+@pytest.mark.parametrize("change", [{"secret": bytes(32)}, {"column": "ward"}], ids=["secret", "column"])
+def test_another_list_than_when_the_data_were_read_brings_nobody_back(
+    tmp_path: Path, change: dict[str, object]
+) -> None:
+    """Such as one that was lost, begun anew and found again: no mark on it is that of a record that was read."""
+    data, _ = owned()
+    people = People(tmp_path / "list", lambda: None)
+    write_list(people.path, listing("P0001"))
+    trainer = people.taken(trainer_of(data))
+    assert len(trainer.data) == len(data) - 2
+    other = replace(LIST, **change)  # type: ignore[arg-type]
+    write_list(people.path, replace(other, lines=(Line(other.mark("P0004"), "2026-11-29"),)))
+    for ask in (lambda: people.present(trainer), lambda: people.taken(trainer_of(data))):
+        with pytest.raises(RecordsUnavailable, match="another list of people"):
+            ask()
+    write_list(people.path, listing("P0001", "P0004"))
+    assert len(people.present(trainer)[0].data) < len(trainer.data)
 
 
 def test_the_time_for_leaving_out_follows_from_public_numbers(monkeypatch: pytest.MonkeyPatch) -> None:

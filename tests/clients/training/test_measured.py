@@ -10,8 +10,9 @@ from torch import Tensor
 
 from clients.training.counted import counts
 from clients.training.isolation import Tally
+from clients.training.measured import of_numbers, of_times
 from federation.kinds.cells import blocks_of
-from federation.kinds.moments import Numbers
+from federation.kinds.moments import Numbers, Times
 from federation.model.task import Dataset, build_task
 from federation.plan.plan import Plan
 from federation.plan.tabular import TabularTask
@@ -96,3 +97,53 @@ def test_a_model_that_says_no_number_is_no_error_and_no_longer(name: str) -> Non
     found = counts(model, task, plan, blocks, data.at(torch.arange(1)), Tally())
     assert bool(torch.isfinite(found).all())
     assert 0 < float(found.norm()) <= blocks.norm + 1e-9
+
+
+_ODD = (0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 1e-300, -1e-300, 5e-324, 1e300, -1e300, 709.0, 710.0, -745.0, 13.0)
+ODD = torch.tensor([*_ODD, float("nan"), float("inf"), float("-inf")], dtype=torch.float64)
+EXPOSURES = torch.tensor([0.0, 1e-45, 1e-38, 1e-3, 1.0, 365.25, 3e38, float("inf")])
+
+
+@pytest.mark.parametrize("bins", [0, 1, 2, 7])
+@pytest.mark.parametrize("most", [1, 2, 7, 10**6])
+def test_whatever_is_said_of_a_number_or_a_count_no_record_is_longer_than_the_reach(
+    most: int, bins: int
+) -> None:
+    """Each odd output beside each end of the range, and each odd exposure; so is a patient, the mean of some."""
+    ends = torch.tensor([-1.0, 1.0, 0.0, 1 / 3])
+    seen = torch.unique(torch.tensor([0, 1, most // 2, most - 1, most]))
+    outputs, exposed = (
+        torch.cartesian_prod(ODD, seen.double())[:, :1],
+        torch.cartesian_prod(ODD, seen.double()),
+    )
+    cases = [
+        (Numbers(-3.0, 4.0, bins, ()), *_crossed(ODD, ends)),
+        (Numbers(0.0, float(most), bins, (), is_count=True), outputs, exposed[:, 1].long()),
+    ]
+    outs, counted, exposures = torch.cartesian_prod(ODD, seen.double(), EXPOSURES.double()).unbind(1)
+    pairs = torch.stack([counted, exposures], dim=1).float()
+    cases.append((Numbers(0.0, float(most), bins, (), is_count=True), outs[:, None], pairs))
+    for blocks, said, labels in cases:
+        _require_short(of_numbers(blocks, said, labels), blocks.reach)
+
+
+@pytest.mark.parametrize("bins", [1, 2, 10])
+@pytest.mark.parametrize("ends", [1, 2, 5])
+def test_whatever_is_said_of_a_time_no_record_is_longer_than_the_reach(ends: int, bins: int) -> None:
+    generator = torch.Generator().manual_seed(ends)
+    said = ODD[torch.randint(len(ODD), (3000, ends), generator=generator)]
+    labels = torch.arange(3000) % (2 * ends + 1)
+    blocks = Times(tuple(float(end + 1) for end in range(ends)), bins, True, ())
+    rows = of_times(blocks, said, labels)
+    _require_short(rows, blocks.reach)
+    assert torch.allclose(rows[:, : blocks.cells].sum(dim=1), torch.ones(3000, dtype=torch.float64))
+
+
+def _crossed(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+    pairs = torch.cartesian_prod(one, other.double())
+    return pairs[:, :1], pairs[:, 1].float()
+
+
+def _require_short(rows: Tensor, reach: float) -> None:
+    assert torch.isfinite(rows).all()
+    assert float(rows.norm(dim=1).max()) <= reach * (1 + 1e-12)

@@ -101,7 +101,7 @@ def test_what_is_no_note_is_refused(text: str) -> None:
         note_from_text(text)
 
 
-@pytest.mark.parametrize("size", ["07", "-1", "7.0", "", "99999999999999999999", "9223372036854775808"])
+@pytest.mark.parametrize("size", ["0", "07", "-1", "7.0", "", "99999999999999999999", "9223372036854775808"])
 def test_what_is_no_checkpoint_is_refused(size: str) -> None:
     with pytest.raises(MalformedMessage):
         checkpoint_of(note_of(NOTE.text.replace("\n7\n", f"\n{size}\n")))

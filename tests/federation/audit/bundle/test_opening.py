@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import struct
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from shutil import copytree
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from federation.audit.bundle import opening
 from federation.audit.bundle.opening import require_same, unpacked
-from federation.audit.bundle.packing import Packed, pack
+from federation.audit.bundle.packing import Packed, _member, pack
 from federation.audit.bundle.statement import ENVELOPE, PAYLOAD_TYPE, Statement, is_safe, statement_from_bytes
 from federation.audit.examine import audit
-from federation.errors import AuditFailure, FederationError
+from federation.errors import AuditFailure, FederationError, InputError
+from federation.ledger.export import export_lines, load_entries
 from federation.papers.bundled import pack_run
-from privacy.dsse import sealed
+from privacy.dsse import sealed, signed_from_bytes
 from privacy.errors import MalformedMessage
 from privacy.signing import public_identity
 from tests.federation.audit.audited import EVALUATED, finished
@@ -82,11 +86,27 @@ def test_no_secret_and_nothing_else_of_the_folder_is_packed(run: Path, tmp_path:
     full = copytree(run, tmp_path / "run")
     (full / "notes.txt").write_text("call the ward")
     (full / "rounds" / "link.transcript").symlink_to("/etc/passwd")
+    (tmp_path / "elsewhere" / "rounds").mkdir(parents=True)
+    (tmp_path / "elsewhere" / "rounds" / "linked").write_text("a key")
+    (full / "rosters").symlink_to(tmp_path / "elsewhere" / "rounds")
+    (full / "fold-1").symlink_to(tmp_path / "elsewhere")
     out = tmp_path / "run.zip"
     pack_run(full, [], audit(full), out, KEY)
     with zipfile.ZipFile(out) as archive:
         names = archive.namelist()
     assert not any("key" in name or name.endswith((".sqlite", ".txt")) or "link" in name for name in names)
+
+
+@pytest.mark.parametrize("what", ["journals", "ledger"])
+def test_a_ledger_that_is_linked_into_a_run_is_not_packed(run: Path, tmp_path: Path, what: str) -> None:
+    """Whoever made the run folder could have the auditor hand out a ledger of the auditor's own."""
+    full = copytree(run, tmp_path / "run")
+    linked = full / "journals" if what == "journals" else sorted((full / "journals").glob("*.sqlite"))[0]
+    linked.rename(tmp_path / linked.name)
+    linked.symlink_to(tmp_path / linked.name)
+    with pytest.raises(InputError, match="is a link"):
+        pack_run(full, [], audit(full), tmp_path / "run.zip", KEY)
+    assert not list(tmp_path.glob("run.zip*"))
 
 
 def test_no_byte_can_be_another(bundle: Path, tmp_path: Path) -> None:
@@ -172,6 +192,101 @@ def test_a_signer_who_says_more_than_the_files_is_found(bundle: Path, run: Path,
         for name, value in (("verdict", "fail"), ("sums_verified", 999), ("epsilon", {"recomputed": 0.1})):
             with pytest.raises(AuditFailure, match=name):
                 require_same({**lying, "verdict": found.verdict, name: value}, found)
+
+
+def resigned(
+    bundle: Path, out: Path, payload: Callable[[bytes], bytes], files: Mapping[str, bytes] | None = None
+) -> Path:
+    """The bundle as it would be packed, signed anew over another statement and other files: all bytes follow."""
+    with zipfile.ZipFile(bundle) as archive:
+        content = {name: archive.read(name) for name in archive.namelist()} | dict(files or {})
+    signed = signed_from_bytes(content.pop(ENVELOPE), PAYLOAD_TYPE).payload
+    statement = json.loads(signed)
+    for subject in statement["subject"]:
+        subject["digest"]["sha256"] = hashlib.sha256(content[subject["name"]]).hexdigest()
+    content[ENVELOPE] = sealed(payload(json.dumps(statement).encode()), PAYLOAD_TYPE, KEY)
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, data in content.items():
+            archive.writestr(_member(name), data)
+    return out
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"audit": {', '"audit": {"verdict": "pass"}, "audit": {'),
+        ('"predicate": {', '"predicate": {}, "predicate": {'),
+        ('"subject": [', '"subject": [], "subject": ['),
+        ('"_type": ', '"note": "all is well", "_type": '),
+        ('"version": ', '"Audit": {"verdict": "pass"}, "version": '),
+        ('"made": "', '"made": "\\u0032'),
+        ('"made": ', '"made":  '),
+    ],
+    ids=["audit", "predicate", "subject", "beside", "capital", "escaped", "blank"],
+)
+def test_two_readers_see_one_statement_under_a_signature(
+    bundle: Path, tmp_path: Path, old: str, new: str
+) -> None:
+    """Signature, digests and all headings are right; the statement is one that may be read in two ways."""
+    same = resigned(bundle, tmp_path / "same.zip", bytes)
+    with unpacked(same) as opened:
+        assert opened.signer == public_identity(KEY)
+    made = resigned(bundle, tmp_path / "x.zip", lambda data: data.replace(old.encode(), new.encode(), 1))
+    with pytest.raises(AuditFailure, match="no statement"), unpacked(made):
+        pass
+
+
+def test_what_a_bundle_holds_for_programs_is_what_its_signer_signed(bundle: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(bundle) as archive:
+        told = json.loads(archive.read("audit.json"))
+    lying = json.dumps({**told, "epsilon": {"recomputed": 0.1}}, indent=1).encode()
+    made = resigned(bundle, tmp_path / "x.zip", bytes, {"audit.json": lying})
+    with pytest.raises(AuditFailure, match="audit"), unpacked(made):
+        pass
+
+
+def test_a_ledger_that_goes_further_than_the_packed_one_is_audited_with_the_bundle(
+    command: Command, run: Path, tmp_path: Path
+) -> None:
+    """Whoever packed cut a ledger. What the signer says is compared as packed; then the whole one counts."""
+    cut = copytree(run, tmp_path / "run")
+    path = sorted((cut / "journals").glob("*.sqlite"))[0]
+    entries = load_entries(path)
+    path.unlink()
+    (tmp_path / "whole.jsonl").write_text(export_lines(entries))
+    (tmp_path / "cut.jsonl").write_text(export_lines(entries[:-1]))
+    short = [tmp_path / "cut.jsonl"]
+    found, out = audit(cut, short), tmp_path / "cut.zip"
+    assert found.verdict == "fail", "others hold a head of what was cut off"
+    pack_run(cut, short, found, out, KEY)
+    assert command("audit", out).code == 5
+    whole = command("audit", out, "--ledger", tmp_path / "whole.jsonl", "--json")
+    assert (whole.code, json.loads(whole.out)["verdict"]) == (0, "pass")
+
+
+def test_a_small_file_cannot_fill_a_disk(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Refused by its headings: neither what is compressed nor what lies twice in one place is ever written."""
+    written: list[object] = []
+    monkeypatch.setattr(opening, "_extract", lambda *given: written.append(given))
+    with zipfile.ZipFile(bundle) as archive:
+        content = {name: archive.read(name) for name in archive.namelist()}
+    packed = tmp_path / "packed.zip"
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in content.items():
+            archive.writestr(name, data)
+    made_larger = bytearray(bundle.read_bytes())
+    place = made_larger.index(
+        b"PK\x01\x02"
+    )  # the first heading of the directory: its file is as large as can be
+    made_larger[place + 20 : place + 28] = struct.pack("<II", 2**31, 2**31)
+    larger = tmp_path / "larger.zip"
+    larger.write_bytes(made_larger)
+    for made in (packed, larger):
+        with pytest.raises(AuditFailure), unpacked(made):
+            pass
+    assert not written
 
 
 def test_a_run_that_does_not_verify_is_packed_without_documents(run: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from shutil import copy, copytree
 
@@ -13,10 +14,10 @@ from clients.approvals import open_journal
 from clients.policy import load_site
 from federation.identity.keys import load_private, load_public
 from federation.ledger.export import line_of, load_entries
-from federation.ledger.proofs import inclusion_from_text
+from federation.ledger.proofs import checkpoint_at, included, inclusion_from_text
 from privacy.signing import public_identity
-from privacy.tlog.checkpoint import checkpoint_of, seen_at
-from privacy.tlog.note import WITNESS, Verifier, note_from_text, verifier_from_text
+from privacy.tlog.checkpoint import Checkpoint, checkpoint_of, seen_at
+from privacy.tlog.note import LOG, WITNESS, Verifier, note_from_text, verifier_from_text
 from tests.clients.sites import identity
 from tests.federation.cli.test_ledger import take_part, write_site
 from tests.federation.command import Command, Outcome
@@ -187,11 +188,58 @@ def test_what_cannot_be_done_is_exit_2_in_one_line(
     assert not (site.parent / "x").exists()
 
 
+def public_file(site: Path, name: str = "berlin") -> str:
+    """What the consortium has of a site: its id and its key, and no ledger's name."""
+    public, people = site.parent / f"{name}.pub", site.parent / "people"
+    known = load_public(people / "alice.pub")
+    text = (people / "alice.pub").read_text().replace(known.id, name)
+    public.write_text(text.replace(known.key, public_identity(identity("berlin")).hex()))
+    return str(public)
+
+
 def test_a_public_file_names_the_key_too(command: Command, site: Path) -> None:
-    made, _ = checkpoint(command, site, "made")
-    public = site.parent / "berlin.pub"
-    text = (site.parent / "people" / "alice.pub").read_text()
-    key = load_public(site.parent / "people" / "alice.pub").key
-    public.write_text(text.replace(key, public_identity(identity("berlin")).hex()))
-    assert cosigned(command, site, made, str(public)).code == 0
+    made, log = checkpoint(command, site, "made")
+    assert cosigned(command, site, made, public_file(site)).code == 0
     assert json.loads((site.parent / "seen.json").read_text())
+    proof = site.parent / "proof"
+    command("ledger", "prove", site, "--entry", 1, "--checkpoint", made, "--out", proof)
+    told = command("ledger", "verify", proof, "--log", public_file(site))
+    assert (told.code, "ask the site whether" in told.out) == (0, True)
+    assert "ask the site whether" not in command("ledger", "verify", proof, "--log", log).out
+    assert command("ledger", "verify", proof, "--log", public_file(site, "bern")).code == 5
+
+
+@pytest.mark.parametrize(
+    "name", ["private-federation/berlin/0000000000000000", "ledger-2", "OTHER/berlin/00"]
+)
+def test_a_site_that_renames_a_changed_ledger_gets_no_second_history_signed(
+    command: Command, site: Path, name: str
+) -> None:
+    """A .pub file fits any name. Whoever goes by it knows one ledger of a site, until told of another."""
+    made, log = checkpoint(command, site, "made")
+    public, key = public_file(site), identity("berlin")
+    assert cosigned(command, site, made, public).code == 0
+    written = (site.parent / "seen.json").read_bytes()
+    changed = Checkpoint(name, checkpoint_of(note_from_text(made.read_text())).size, bytes(32))
+    forked = site.parent / "forked"
+    forked.write_text(str(changed.note().signed(name, key)))
+    refused = cosigned(command, site, forked, public, "x")
+    assert (refused.code, (site.parent / "x").exists()) == (5, False)
+    assert (site.parent / "seen.json").read_bytes() == written
+    assert cosigned(command, site, made, public).code == 0
+    second = str(Verifier(name, LOG, public_identity(key)))
+    assert cosigned(command, site, forked, second, "x").code == 0, "somebody said that there are two"
+    assert cosigned(command, site, made, log).code == 0
+
+
+def test_an_entry_whose_hash_is_of_another_content_is_proven_by_no_tree(command: Command, site: Path) -> None:
+    """Heads that others hold name an entry by its hash: what stands beside it has to be what it is of."""
+    entries = list(load_entries(site.parent / "journal.sqlite"))
+    entries[2] = replace(entries[2], body={**entries[2].body, "serial": 77})
+    told, key = checkpoint_at(entries), identity("berlin")
+    note = told.note().signed(told.origin, key)
+    for seq, code in ((1, 0), (2, 5)):
+        proof = site.parent / f"{seq}.tlog-proof"
+        proof.write_text(str(included(entries, seq, note)))
+        log = str(Verifier(told.origin, LOG, public_identity(key)))
+        assert command("ledger", "verify", proof, "--log", log).code == code

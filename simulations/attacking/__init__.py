@@ -1,0 +1,1 @@
+"""`federation attack`: membership inference against a simulated run, held against what its plan proves."""
