@@ -22,7 +22,7 @@ def frontier(*gains: list[float], seeds: int = 3) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("found", "said"),
     [
-        (frontier([-0.1, -0.11, -0.12], [-0.05, -0.06, -0.07], [0.1, 0.2, 0.3]), "ash at epsilon 1 (site), 2 (site)"),
+        (frontier([-0.1, -0.11, -0.12], [-0.05, -0.06, -0.07], [0.1, 0.2, 0.3]), "ash at epsilon 1 (site), 2"),
         (frontier([-0.1, 0.1, 0.0], [0.1, 0.11, 0.12]), "No site clearly does worse than alone"),
     ],
     ids=["two points", "chance and a gain"],
