@@ -40,10 +40,10 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def write_output(path: Path, text: str) -> None:
+def write_output(path: Path, text: str, *, is_secret: bool = False) -> None:
     """Replace a file that the user named for our output, with text as UTF-8. UnusableFile if that fails."""
     try:
-        replace_file(path, text.encode())
+        replace_file(path, text.encode(), is_secret=is_secret)
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise UnusableFile(f"cannot be written ({reason})", hint="name another file", path=path) from None

@@ -30,7 +30,7 @@ from simulations.attacking.models import Models, Told, said_of, trained
 from simulations.attacking.people import People, people_of
 from simulations.attacking.proven import Proven, proven_of
 from simulations.attacking.scores import ATTACKS
-from simulations.attacking.verdict import Count, Guesses, counts, paired
+from simulations.attacking.verdict import Count, counts_of_models, counts_of_pairs, paired
 from simulations.summary import model_of, pooled_metrics
 from simulations.world import World, read_world
 
@@ -44,6 +44,7 @@ _TEST_FILES = (
 )
 _SEVERAL = "members and others are not parted one by one: the same person may be on both sides"
 _FEW = "too few pairs of a member and another of the same class and site"
+_LOOSE = "the plan allows so much, or there are so few guesses, that no count could be above it"
 _NOTHING = "nothing is proven for this plan"
 
 
@@ -84,6 +85,11 @@ class Attacked:
     models: int
     proven: Proven | None
     targets: Mapping[str, Target]
+
+    @property
+    def held(self) -> bool:
+        """Whether anything was held against what is proven."""
+        return any(target.counts for target in self.targets.values())
 
     @property
     def exceeds(self) -> bool:
@@ -177,7 +183,8 @@ def _released(
     pairs = None if why else paired(people, scores, secret)
     if proven is None or pairs is None:
         return Target(figures, (), why or _FEW)
-    return Target(figures, counts([pairs], proven.replaced))
+    told = counts_of_pairs(pairs, proven.replaced)
+    return Target(figures, told, "" if told else _LOOSE)
 
 
 def _why_not_paired(world: World, people: People) -> str:
@@ -193,16 +200,11 @@ def _retrained(people: People, own: Models, proven: Proven | None) -> Target:
     half, tossed = len(own) // 2, people.tossed
     folds = [(own.part(slice(half)), own.part(slice(half, None)))]
     folds.append(folds[0][::-1])
-    parts = []
-    for asked, known in folds:
-        bits = asked.within[:, tossed].reshape(-1)
-        parts.append(
-            {name: (each(asked, known)[:, tossed].reshape(-1), bits) for name, each in ATTACKS.items()}
-        )
-    figures = {
-        name: found(*(np.concatenate([part[name][at] for part in parts]) for at in (0, 1)))
-        for name in ATTACKS
-    }
+    scores = [{name: each(*fold)[:, tossed] for name, each in ATTACKS.items()} for fold in folds]
+    within = [asked.within[:, tossed] for asked, _ in folds]
+    bits = np.concatenate(within).reshape(-1)
+    figures = {name: found(np.concatenate([of[name] for of in scores]).reshape(-1), bits) for name in ATTACKS}
     if proven is None:
         return Target(figures, (), _NOTHING)
-    return Target(figures, counts([Guesses(part) for part in parts], proven.pair))
+    told = counts_of_models(list(zip(scores, within, strict=True)), proven.pair)
+    return Target(figures, told, "" if told else _LOOSE)

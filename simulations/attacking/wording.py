@@ -38,6 +38,8 @@ def verdict(of: Attacked) -> tuple[str, str]:
         return "NOTHING PROVEN", "this plan promises nothing, so there is nothing to hold the attacks against"
     if of.exceeds:
         return "EXCEEDED", "an attack found more than the plan proves that any attack can"
+    if not of.held:
+        return "NO VERDICT", "nothing that was found could be held against what is proven"
     return "NOT EXCEEDED", "no attack found more than what the plan proves to be possible"
 
 
@@ -64,10 +66,10 @@ def held(of: Target, what: str) -> str:
     worst = [one for one in of.counts if one.exceeds]
     if not worst:
         return f"{TITLES[what]}: within what is proven ({against})"
-    one = max(worst, key=lambda each: each.right / each.accused)
+    one = max(worst, key=lambda each: each.right / each.guesses)
     return (
-        f"{TITLES[what]}: EXCEEDED ({against}): {NAMES[one.attack]} was right with {one.right} of the "
-        f"{one.accused} that it was surest of"
+        f"{TITLES[what]}: EXCEEDED ({against}): {NAMES[one.attack]} was right in {one.right} of the "
+        f"{one.guesses} guesses that it was surest of"
     )
 
 
@@ -75,10 +77,11 @@ def notes(of: Attacked) -> Iterator[str]:
     """What else is to be said, in order."""
     for name, target in of.targets.items():
         yield held(target, name)
-    if any(target.counts for target in of.targets.values()):
+    if of.held:
         yield (
-            f"EXCEEDED is a false alarm in {100 * FALSE_ALARM:g} % of attacks at most, by the theorem for guesses "
-            "from one run; how often it is said of a run that is wrong, nobody knows beforehand"
+            f"EXCEEDED is a false alarm in {100 * FALSE_ALARM:g} % of attacks at most: it is said where the share "
+            "of right guesses, at the lower end of its mean over models, is above the most that is proven; of the "
+            "one run, by the theorem for guesses from one run"
         )
     one = of.targets[RELEASED].found["loss"]
     seen = 1 / one.others
@@ -88,7 +91,7 @@ def notes(of: Attacked) -> Iterator[str]:
             f"{100 * seen:.2g} % is seen: what stands there is found before the first of them is accused"
         )
     if of.models < USUAL:
-        yield f"{of.models} models of the attacker's own: more of them (--models) make LiRA stronger"
+        yield f"{of.models} models of the attacker's own: more (--models) make LiRA stronger, the verdict sharper"
     yield INTERVALS
     yield EXACT
 

@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from errno import EINVAL
 from filecmp import cmp
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -71,6 +72,8 @@ def unpacked(path: Path) -> Iterator[Unpacked]:
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, struct.error):
             raise _edited(path, "it cannot be unpacked") from None
         except OSError as error:
+            if error.errno == EINVAL:  # its directory lies before its beginning
+                raise _edited(path, "it cannot be unpacked") from None
             reason = error.strerror or type(error).__name__
             raise UnusableFile(f"cannot be opened ({reason})", hint="check the path", path=path) from None
         yield found

@@ -49,6 +49,7 @@ def pack(
     """Write the bundle. It is there as a whole, or not at all; UnusableFile if it cannot be written."""
     beside = out.with_name(out.name + ".new")
     try:
+        beside.unlink(missing_ok=True)  # it could be a link
         with zipfile.ZipFile(beside, "w") as archive:
             _fill(archive, run, ledgers, found, packed, key)
         with beside.open("rb") as file:

@@ -79,7 +79,7 @@ def told_of(found: Attacked) -> dict[str, Any]:
         "models": found.models,
         "proven": None if found.proven is None else found.proven.to_json(),
         "targets": {name: target.to_json() for name, target in found.targets.items()},
-        "exceeds": found.exceeds if found.proven is not None else None,
+        "exceeds": found.exceeds if found.held else None,
         "false_alarm": FALSE_ALARM,
         "caveat": CAVEAT,
         "note": EXACT,

@@ -41,5 +41,9 @@ def page(
     told = withdrawn_of(site)
     with working("drawing the page"):
         text = render(entries, plans, [] if told is None else withdrawn_lines(told))
-    write_output(out, text)
+    write_output(out, text, is_secret=told is not None)
     typer.echo(printable(f"{out}: what left, by {len(entries)} entries that verify"))
+    if told is not None:
+        typer.echo(
+            "It tells how many withdrew, and when: to hand one on, make it of a ledger (federation ledger export)"
+        )

@@ -36,7 +36,7 @@ def attacked(learned: tuple[Path, Path], cache: dict[str, Models], patch: pytest
         patch.setattr(attacking, "trained", lambda *asked: cache.setdefault("models", trained(*asked)))
     else:
         patch.setattr(attacking, "trained", lambda *_: cache["models"])
-    return attack(*learned, 8, secret=stream(1))
+    return attack(*learned, 16, secret=stream(1))
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +79,15 @@ def test_noise_hides_them(noised: tuple[Path, Path]) -> None:
     page = render(told)
     check_quiet(page)
     assert "not evidence of epsilon" in page and page.count("<svg") == 2
+
+
+def test_a_plan_that_allows_nearly_everything_gets_no_verdict(
+    learned: tuple[Path, Path], cache: dict[str, Models], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_of(PRIVATE, epsilon=60.0, sample_rate=1.0)
+    monkeypatch.setattr(attacking, "proven_of", lambda _, people: proven_of(plan, people))
+    told = attacked(learned, cache, monkeypatch)
+    assert not told.targets[RETRAINED].counts and told.targets[RETRAINED].why and not told.exceeds
 
 
 def test_a_run_of_real_sites_is_refused(noised: tuple[Path, Path], tmp_path: Path) -> None:

@@ -127,6 +127,16 @@ def test_no_byte_can_be_another(bundle: Path, tmp_path: Path) -> None:
             pass
 
 
+def test_no_bit_of_where_the_directory_is_can_be_another(bundle: Path, tmp_path: Path) -> None:
+    """Wherever it then leads, before the beginning of the file as well."""
+    data, edited = bundle.read_bytes(), tmp_path / "edited.zip"
+    for place in range(len(data) - 22, len(data)):
+        for bit in range(8):
+            edited.write_bytes(data[:place] + bytes([data[place] ^ 1 << bit]) + data[place + 1 :])
+            with pytest.raises(AuditFailure), unpacked(edited):
+                pass
+
+
 def rezipped(bundle: Path, out: Path, change: Callable[[dict[str, bytes]], object]) -> Path:
     with zipfile.ZipFile(bundle) as archive:
         content = {name: archive.read(name) for name in archive.namelist()}

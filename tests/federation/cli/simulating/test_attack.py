@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from simulations.attacking import attack as attacking
-from simulations.attacking.models import Models
+from simulations.attacking.models import Models, trained
 from simulations.attacking.proven import proven_of
 from tests.federation.command import Command
 from tests.plans import plan_of
+from tests.simulations.attacking.chance import stream
 from tests.simulations.attacking.runs import BY_HEART, PRIVATE, run_of
 
 
@@ -23,9 +24,15 @@ def test_it_says_what_it_found_and_ends_with_5_where_that_is_too_much(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, sites = run_of(tmp_path, BY_HEART)
-    cache, train = dict[str, Models](), attacking.trained
-    asked = ("attack", run, "--data", sites, "--models", 8)
-    monkeypatch.setattr(attacking, "trained", lambda *told: cache.setdefault("models", train(*told)))
+    cache = dict[str, Models]()
+    asked = ("attack", run, "--data", sites, "--models", 16)
+    monkeypatch.setattr(
+        attacking,
+        "trained",
+        lambda world, people, count, _, told: cache.setdefault(
+            "models", trained(world, people, count, stream(1), told)
+        ),
+    )
     told = command(*asked, "--out", tmp_path / "a.html")
     assert told.code == 0 and "NOTHING PROVEN" in told.out and "not evidence of epsilon" in told.out
     assert (tmp_path / "a.html").read_text().startswith("<!DOCTYPE html>")

@@ -77,6 +77,14 @@ def test_a_person_withdraws_and_the_site_s_people_read_what_follows(asks: Asks, 
         assert "people withdrew" not in bare.out
     assert asks("ledger", "show", ledger, "--json").json["withdrawn"] is None
 
+    own, other, export = (house / name for name in ("own.html", "other.html", "export.jsonl"))
+    page = asks("ledger", "page", site, "--out", own)
+    assert "to hand one on, make it of a ledger" in page.out
+    assert "People who withdrew" in own.read_text() and own.stat().st_mode & 0o077 == 0
+    export.write_text(asks("ledger", "export", ledger).out)
+    assert "to hand one on" not in asks("ledger", "page", export, "--out", other).out
+    assert "withdrew" not in other.read_text()
+
     listed = asks("ledger", "withdraw", site, "--list")
     assert listed.out.splitlines()[0] == "2 people withdrawn"
     assert "3 of 3 releases commit to this list as it was then" in listed.out
