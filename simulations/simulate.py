@@ -229,7 +229,9 @@ def _with_local_only(report: Report, world: World, kept: Path, stage: Stage, par
         found = kept_local_only(world, kept, partial(stage, "each site by itself"))
         told["local_only"] = found.own
         with suppress(Exception):  # a comparison is one more figure that a run can do without
-            told["beside_alone"] = beside_alone(world, said_at_sites(world, params), found.said)
+            told["beside_alone"] = beside_alone(
+                world, said_at_sites(world, model_of(world, params)), found.said
+            )
         return found.pooled
 
     metrics = optional.make(LOCAL, world.plan.evaluation.metrics, work)

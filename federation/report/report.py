@@ -18,11 +18,18 @@ from pydantic import (
     model_validator,
 )
 
-from federation.report.fairness.parts import BesideAlone, Energy, GroupFigures
 from federation.report.parts import AnyList, Number, Part
 from federation.report.published import Histogram, Measures
 from federation.report.risks.told import RiskFigures
-from federation.report.scores import Calibration, Clipped, Confusion, Intervals
+from federation.report.scores import (
+    BesideAlone,
+    Calibration,
+    Clipped,
+    Confusion,
+    Energy,
+    GroupFigures,
+    Intervals,
+)
 from federation.report.tables import Tables
 from privacy.accounting.units import Unit
 from privacy.canonical import finite

@@ -17,8 +17,8 @@ from clients.training.counted import groups_of
 from federation.model.task import Dataset
 from federation.plan.outcomes import Classes
 from federation.plan.tabular import TabularTask
-from federation.report.fairness.parts import GroupFigures
 from federation.report.parts import Ranged
+from federation.report.scores import GroupFigures
 from simulations.outcomes.judging import Judge, judge_of
 from simulations.scoring.metrics import estimates
 from simulations.world import World

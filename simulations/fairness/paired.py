@@ -13,13 +13,12 @@ from statistics import NormalDist, stdev
 from typing import Final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from federation.model.task import Dataset
 from federation.plan.measures import better
 from federation.plan.plan import Plan
-from federation.report.fairness.parts import BesideAlone, Than
-from simulations.comparing.training import scores
+from federation.report.scores import BesideAlone, Than
 from simulations.outcomes.judging import Judge, judge_of
 from simulations.world import World
 
@@ -43,10 +42,10 @@ def beside_alone(world: World, ours: Mapping[str, Tensor], alone: Mapping[str, T
     return BesideAlone(metric=metric, sites=gains)
 
 
-def said_at_sites(world: World, params: Tensor) -> Mapping[str, Tensor]:
+def said_at_sites(world: World, model: nn.Module) -> Mapping[str, Tensor]:
     """What the run's model says of the held-out records of each site."""
-    held = sorted(world.held_out.items())
-    return {name: scores(world.task, params, data.features) for name, data in held}
+    judge, held = judge_of(world.outcome), sorted(world.held_out.items())
+    return {name: judge.predict(model, data.features) for name, data in held}
 
 
 class _Pair:

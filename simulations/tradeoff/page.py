@@ -51,6 +51,7 @@ def render(found: Json, plans: Mapping[str, str]) -> str:
         scale=wording.scale(found),
         given=wording.given(found, main),
         payers=wording.payers(found, main),
+        worse=wording.worse(found, main),
         question=QUESTIONS[found["unit"]],
         notes=wording.notes(found),
         baselines={name: wording.BASELINES[name] for name in wording.BASELINES if name in found["baselines"]},

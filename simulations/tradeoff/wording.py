@@ -75,6 +75,21 @@ def exchanged(found: Json, metric: str) -> list[tuple[str, Json, Json]]:
     ]
 
 
+def worse(found: Json, metric: str) -> str:
+    """Which sites clearly lose by joining, and where, in a sentence; "" where one seed tells no difference."""
+    if len(found["seeds"]) < 2:
+        return ""
+    lost: dict[str, list[str]] = {}
+    for point in found["points"]:
+        for name, of in point["sites"].items():
+            if (gain := of["gain"][metric]) and _sign(gain) < 0:
+                lost.setdefault(name, []).append(f"{point['epsilon']:g} ({point['noise']})")
+    if not lost:
+        return "No site clearly does worse than alone at any of these points, as far as these seeds can tell."
+    said = [f"{name} at epsilon {', '.join(places)}" for name, places in lost.items()]
+    return f"Worse with the others than alone, by {plain(metric)}: {'; '.join(said)}."
+
+
 def given(found: Json, metric: str) -> list[tuple[str, Json, Json, str]]:
     """The same, with a verdict on each."""
     if not found["contributions"]:

@@ -116,7 +116,9 @@ def test_the_report_has_the_fields_of_the_manual(private: tuple[Path, Report]) -
         assert {"round", "cohort", "survivors", "seconds"} <= set(entry)
     assert {"pooled", "sites", "baselines"} <= set(report["evaluation"])
     assert {"majority", "without_privacy", "local_only"} == set(report["evaluation"]["baselines"])
-    assert set(report["timing"]) == {"total_seconds", "training_seconds", "client_rounds_per_second"}
+    clocks = {"total_seconds", "training_seconds", "client_rounds_per_second"}
+    assert set(report["timing"]) == clocks | {"energy"}
+    assert set(report["timing"]["energy"]["sites"]) == set(report["evaluation"]["beside_alone"]["sites"])
 
 
 def test_the_report_agrees_with_the_journals_and_the_receipts(private: tuple[Path, Report]) -> None:

@@ -1,4 +1,4 @@
-"""After a real run no file that leaves a site holds a figure computed on records outside a charged release.
+"""After a real run no file that leaves a site holds a figure computed on records outside a charged release (DP-68).
 
 Two runs as `serve` and `join` make them, of the same plan, sites and public sizes, and of other records: other
 labels, other values, twice as many. What is charged and released is held fixed: each site trains, judges its own,

@@ -98,6 +98,11 @@ def _print(found: Mapping[str, Any], folder: Path) -> None:
     for point in found["points"]:
         if point["refused"]:
             show(f"refused  epsilon {point['epsilon']:g}, {point['noise']}: {point['refused']}")
+    from simulations.tradeoff.page import main_metric
+    from simulations.tradeoff.wording import worse
+
+    if said := worse(found, main_metric(found["metrics"])):
+        show(said)
     runs, tried = found["tried"]["runs"], found["tried"]["on_these_data"]
     if tried is not None and tried["runs"] is not None:
         show(f"{runs} runs to choose by; on this machine these data were used in {tried['runs']} simulations")

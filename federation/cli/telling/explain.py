@@ -14,6 +14,7 @@ from federation.errors import InputError
 
 if TYPE_CHECKING:
     from clients.predicting.importance import Importance
+    from federation.report.said.attributions import Attributions
     from federation.report.said.finished import Finished
     from federation.report.said.model import Said
 
@@ -47,6 +48,7 @@ def explain(
     All of it follows from the params, which were released. Importance on records (--data) does not: it is shown on
     the terminal, and of a real run in no JSON.
     """
+    from federation.report.said.attributions import attributions
     from federation.report.said.finished import open_model
     from federation.report.said.model import said, slopes
 
@@ -56,15 +58,16 @@ def explain(
         raise InputError("importance on records of a real run is written nowhere", hint=hint)
     told = said(finished)
     around = slopes(finished) if told is None else None
+    added = attributions(finished) if told is None else None
     if scorecard is not None:
         _write_scorecard(finished, told, scorecard, (base_score, base_odds, doubling), decimals)
     found = None if data is None else _importance(finished, data)
     if as_json:
-        print_json(_json(finished, told, around, found))
+        print_json(_json(finished, told, around, found, added))
         return
     from federation.cli.screen import show
 
-    show(*_parts(finished, told, around, found))
+    show(*_parts(finished, told, around, found, added))
     if scorecard is not None:
         show(f"points   {scorecard}")
 
@@ -93,7 +96,11 @@ def _importance(run: Finished, data: Path) -> Importance:
 
 
 def _json(
-    run: Finished, told: Said | None, around: list[tuple[str, float]] | None, found: Importance | None
+    run: Finished,
+    told: Said | None,
+    around: list[tuple[str, float]] | None,
+    found: Importance | None,
+    added: Attributions | None,
 ) -> dict[str, Any]:
     model = run.table.model if run.table is not None else run.plan.code
     content: dict[str, Any] = {"plan_digest": run.plan.digest, "simulated": run.simulated, "model": model}
@@ -101,6 +108,8 @@ def _json(
     content |= {} if told is None else told.to_json()
     if around is not None:
         content["slopes_in_the_middle"] = dict(around)
+    if added is not None:
+        content["integrated_gradients"] = added.to_json()
     if found is not None:
         features = [
             {"feature": name, "loss_grows": mean, "deviation": sd} for name, mean, sd in found.features
@@ -111,7 +120,11 @@ def _json(
 
 
 def _parts(
-    run: Finished, told: Said | None, around: list[tuple[str, float]] | None, found: Importance | None
+    run: Finished,
+    told: Said | None,
+    around: list[tuple[str, float]] | None,
+    found: Importance | None,
+    added: Attributions | None,
 ) -> Iterable[Any]:
     from federation.cli.screen import titled
 
@@ -123,6 +136,8 @@ def _parts(
         for name, slope in sorted(around, key=lambda one: -abs(one[1]))[:_MOST]:
             table.add_row(_plain(name), f"{slope:+.3f}")
         yield table
+        if added is not None:
+            yield from _added(added)
     else:
         from federation.model.params import Layout
 
@@ -140,6 +155,16 @@ def _parts(
         for name, mean, deviation in found.features:
             table.add_row(_plain(name), f"{mean:+.4f}", f"{deviation:.4f}")
         yield table
+
+
+def _added(added: Attributions) -> Iterable[Any]:
+    from federation.cli.screen import titled
+
+    yield added.words
+    table = titled("integrated gradients", "feature", "moves by, in the mean", "mean")
+    for one in added.features[:_MOST]:
+        table.add_row(_plain(one.feature), f"{one.size:.3f}", f"{one.mean:+.3f}")
+    yield table
 
 
 def _told(run: Finished, told: Said) -> Iterable[Any]:

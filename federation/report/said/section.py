@@ -7,7 +7,9 @@ from pathlib import Path
 
 from federation.errors import FederationError
 from federation.model.curves import Curve
-from federation.plan.plan import load
+from federation.plan.plan import Plan, load
+from federation.plan.tabular import TabularTask
+from federation.report.said.attributions import Attributions, attributions
 from federation.report.said.drawing import COLORS, drawn
 from federation.report.said.finished import adds_up, has_files_that_end, open_run
 from federation.report.said.model import BAND, CENTERED, Said, said
@@ -22,16 +24,20 @@ _MOST_LINES = 300  # of the table
 
 @dataclass(frozen=True)
 class Section:
-    """Its words and drawings; `lines` of the table: feature, at, outcome, effect, noise."""
+    """Its words and drawings; `lines` of the table: feature, at, outcome, effect, noise.
+
+    `sizes`, of a network, which has no curves: feature, mean size of what it adds, its mean.
+    """
 
     words: tuple[str, ...]
     legend: tuple[tuple[str, str], ...]
     drawings: tuple[tuple[str, str], ...]
     lines: tuple[tuple[str, ...], ...]
+    sizes: tuple[tuple[str, str, str], ...] = ()
 
 
 def section_of(run: Path) -> Section | None:
-    """What the model in a run folder says; None if it is no sum over its features, or cannot be used."""
+    """What the model in a run folder says; None if it is none of ours of a table, or cannot be used."""
     if not says_something(run):
         return None
     try:
@@ -39,15 +45,34 @@ def section_of(run: Path) -> Section | None:
     except (FederationError, PrivacyError):
         return None
     found = said(finished)
-    return None if found is None else section(found)
+    if found is not None:
+        return section(found)
+    added = attributions(finished)
+    return None if added is None else section_of_network(added)
 
 
 def says_something(run: Path) -> bool:
     """Whether a page of this run should have a section."""
     try:
-        return has_files_that_end(run) and adds_up(load(run / "plan.toml"))
+        return has_files_that_end(run) and _is_ours(load(run / "plan.toml"))
     except _UNUSABLE:
         return False
+
+
+def _is_ours(plan: Plan) -> bool:
+    """A sum over its features, or a network of ours: code of others is not run to make a page."""
+    task = plan.task
+    is_network = isinstance(task, TabularTask) and task.model == "mlp" and task.rows is None
+    return adds_up(plan) or is_network
+
+
+def section_of_network(added: Attributions) -> Section:
+    """The section of a model that has no curves."""
+    shown = added.features[:MOST]
+    left = len(added.features) - len(shown)
+    more = (f"{left} more features move less.",) if left else ()
+    sizes = tuple((printable(one.feature), f"{one.size:.3f}", f"{one.mean:+.3f}") for one in shown)
+    return Section((added.words, *more), (), (), (), sizes)
 
 
 def section(told: Said) -> Section:
