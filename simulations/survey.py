@@ -17,7 +17,7 @@ import numpy as np
 
 from clients.check import account_of, units_of
 from clients.data.doubts import doubts_of_sizes, hints_of_length, hints_of_metrics
-from clients.data.folders import SiteFiles, find_sites, mixed_hold_outs
+from clients.data.folders import SiteFiles, find_sites, mixed_hold_outs, named_for
 from clients.data.folds import without
 from clients.data.load import protected, read_data
 from clients.data.populations import check_pool, fingerprints
@@ -107,9 +107,9 @@ def _check(plan: Plan, task: Task, entry: SiteFiles) -> CheckedSite:
     unruly = len(errors)
     if not errors:
         source, test = entry.places()
-    with _kept(errors):
+    with _kept(errors), named_for(entry):
         training = read_data(source, plan, task)
-    with _kept(errors):
+    with _kept(errors), named_for(entry):
         held_out = None if test is None else read_data(test, plan, task)
     is_readable = len(errors) == unruly
     if rules is not None:

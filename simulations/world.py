@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 from torch import Tensor
 
 from clients.approvals import open_journal
-from clients.data.folders import SiteFiles
+from clients.data.folders import SiteFiles, named_for
 from clients.data.load import Reading, protected, read_file, with_persons
 from clients.data.notes import FileRead
 from clients.data.populations import check_pool, claim_pool, fingerprints
@@ -249,7 +249,8 @@ def _read(
     (source, held_out), person = entry.places(), entry.person
 
     def owned(place: Place) -> Reading:
-        reading = read(place, plan, task)
+        with named_for(entry):
+            reading = read(place, plan, task)
         return reading if person is None else replace(reading, data=with_persons(reading, person, plan))
 
     everything = owned(source)

@@ -6,7 +6,9 @@ cannot be read is refused by name: a site that is missing from a run must not go
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,9 +16,9 @@ from clients.data.notes import Note
 from clients.data.sources.opened import format_of
 from clients.policy import SITE_ID, load_site
 from clients.rules.form import NAME as READING
-from clients.rules.form import load_reading
+from clients.rules.form import Reading, load_reading
 from clients.rules.origin import TABLES, Origin, Place
-from federation.errors import DataError
+from federation.errors import DataError, InputError
 from federation.plan.mock import README
 from federation.words import printable, some
 
@@ -85,6 +87,29 @@ class SiteFiles:
     def person(self) -> str | None:
         """The column that says whose each record is, if the site's own site.toml names one."""
         return None if self.site_file is None else load_site(self.site_file).data.person
+
+
+@contextmanager
+def named_for(site: SiteFiles) -> Iterator[None]:
+    """Errors about a site without a site.toml name the keys of a reading.toml, which says how files are read."""
+    try:
+        yield
+    except InputError as error:
+        if site.site_file is None:
+            error.message, error.hint = (_by_reading(text) for text in (error.message, error.hint))
+        raise
+
+
+def _by_reading(text: str) -> str:
+    """What is said of keys in site.toml, said of those in reading.toml.
+
+    >>> print(_by_reading('set data.separator = ";" in site.toml (and data.decimal), or save it'))
+    set separator = ";" in reading.toml (and decimal), or save it
+    >>> print(_by_reading("check data.source in site.toml"))
+    check data.source in site.toml
+    """
+    changed = re.sub(rf"\bdata\.({'|'.join(Reading.model_fields)})\b", r"\1", text)
+    return changed.replace("site.toml", READING) if changed != text else text
 
 
 @dataclass(frozen=True)

@@ -108,8 +108,12 @@ def print_facts(facts: Mapping[str, Any]) -> None:
     """Print facts, a line each; a site's limits, unit by unit, as a table below."""
     site = dict(facts.get("site") or {})
     units = site.pop("units", {})
-    told = {name: value for name, value in facts.items() if name not in ("hints", "risk")}
+    told = {name: value for name, value in facts.items() if name not in ("hints", "risk", "purpose")}
     show(*_lines(_led({**told, "site": site} if site else told)), *risk_lines(facts), *_excess(facts))
+    if purpose := facts.get("purpose"):
+        show(
+            "What the plan says that it is for:", *(f"  {title}: {words}" for title, words in purpose.items())
+        )
     show(*(styled(("hint: ", "cyan"), hint) for hint in facts.get("hints", ())))
     if units:
         show(_limits(units))

@@ -29,7 +29,14 @@ TITLES: Final = {
 
 
 def _as_list(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else value
+    """A text alone is a list of one. Anything else that is no list is a mistake, in words that name both forms."""
+    if isinstance(value, str):
+        return (value,)
+    if not isinstance(value, list | tuple):
+        raise Mistake(
+            "must be text in quotes, or a list of such", 'write one line, or several: ["...", "..."]'
+        )
+    return value
 
 
 Paragraphs = Annotated[tuple[str, ...], BeforeValidator(_as_list), Strict(False)]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from clients.data.folders import find_sites, mixed_hold_outs
+from clients.data.folders import find_sites, mixed_hold_outs, named_for
 from clients.rules.origin import TABLES
 from federation.errors import DataError
 
@@ -21,6 +21,20 @@ def site(tmp_path: Path) -> Path:
     path = tmp_path / "site.csv"
     path.write_text(ROWS)
     return path
+
+
+def test_what_is_wrong_with_a_file_of_a_folder_is_mended_in_its_reading_toml(tmp_path: Path) -> None:
+    """A site.toml would be asked for keys, a pool and limits: a simulation needs none of them."""
+    (tmp_path / "basel.csv").write_text(ROWS)
+    (tmp_path / "cham").mkdir()
+    for name in ("train.csv", "site.toml"):
+        (tmp_path / "cham" / name).write_text("")
+    basel, cham = find_sites(tmp_path).sites
+    hint = 'set data.separator = ";" in site.toml'
+    for site, told in ((basel, 'set separator = ";" in reading.toml'), (cham, hint)):
+        with pytest.raises(DataError) as refused, named_for(site):
+            raise DataError("no columns", hint=hint)
+        assert refused.value.hint == told
 
 
 def test_sites_are_files_and_folders_by_name(tmp_path: Path) -> None:
