@@ -13,6 +13,7 @@ from federation.cli.options import AsJson, Debug
 from federation.cli.streams import print_json
 from federation.errors import AuditFailure, InputError
 from federation.words import many, spans
+from privacy.errors import RecordsUnavailable
 
 if TYPE_CHECKING:
     from clients.people.asking import Told
@@ -59,10 +60,17 @@ def withdraw(
 
 
 def withdrawn_of(site: Path) -> dict[str, Any] | None:
-    """For `ledger show`: who withdrew from the pool of a site file, and what was released before; else None."""
+    """For `ledger show`: who withdrew from the pool of a site file, and what was released before; else None.
+
+    A list that is lost hides no ledger: a warning says so. No round begins without it.
+    """
     from clients.people import asking
 
-    told = asking.listed(site) if site.suffix == ".toml" else None
+    try:
+        told = asking.listed(site) if site.suffix == ".toml" else None
+    except RecordsUnavailable as error:
+        typer.echo(f"warning: who withdrew is not known: {error}", err=True)
+        return None
     return None if told is None or not told.gone else {"people": len(told.gone), "groups": _groups(told.gone)}
 
 

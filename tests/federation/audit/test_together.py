@@ -203,7 +203,7 @@ def as_an_earlier_version_wrote(run: Path) -> None:
     """The report of a run with an evaluation as it was before both were told together."""
     report = json.loads((run / "report.json").read_text("utf-8"))
     for part in (report["privacy"], *report["privacy"]["units"], *report["sites"]):
-        for name in ("evaluation", "together", "noise_excess", "noise_excess_of", "tried"):
+        for name in ("evaluation", "together", "noise_excess", "noise_excess_of", "tried", "risk"):
             part.pop(name, None)
     del report["made"]
     (run / "report.json").write_text(json.dumps(report), "utf-8")

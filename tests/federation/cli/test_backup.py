@@ -74,6 +74,10 @@ def test_a_restore_takes_a_choice_and_says_what_it_costs(command: Command, folde
     assert (told["entry"], told["vouched"], told["heads_compared"]) == (LEAP, False, 0)
     shown = command("ledger", "show", site, "--json").json
     assert shown["restored"] == [{"entry": LEAP, "vouched": False}]
+    assert shown["withdrawn"] is None
+    assert "warning: who withdrew is not known" in command("ledger", "show", site).err, (
+        "the list is lost, too"
+    )
     assert shown["units"]["record"]["epsilon"] == shown["units"]["record"]["epsilon_max"] == 5.0
     assert [run["closed"] for run in shown["runs"]] == [True]
     assert "its end counts as spent" in command("ledger", "show", site).out
