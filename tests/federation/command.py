@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from federation.cli import progress
 from federation.cli import start as cli
 
 
@@ -38,6 +39,8 @@ class Command:
         with self._monkeypatch.context() as patch:
             patch.setattr(sys, "argv", ["federation", *map(str, words)])
             patch.setenv("COLUMNS", "200")
+            # Where a machine is busy a stage is told on stderr (test_progress.py): here no test waits for that.
+            patch.setattr(progress, "PATIENCE", 600.0)
             try:
                 cli.main()
             except SystemExit as stop:
