@@ -89,7 +89,7 @@ class Site:
     understudy: Understudy | None = None  # takes the site's place in rehearsals
     people: People | None = None  # whose records to leave out
     is_timed: bool = False  # whether to measure, when joining, how long the answer to a round may take
-    meter: Meter = field(default_factory=Meter.begin, init=False, repr=False)  # since the run was joined
+    meter: Meter = field(default_factory=Meter.begin, init=False, repr=False)  # since joining: folds go on
     pace: float = field(default=0.0, init=False)  # seconds; see `clients.timing`
     last_error: Exception | None = field(default=None, init=False)
     _joined: Joined | None = field(default=None, init=False, repr=False)
@@ -161,7 +161,6 @@ class Site:
         if not self.journal.is_open(name):
             self._joined = Joined(run, plan, genuine, None, 0)
             return
-        self.meter = Meter.begin()
         trainer = self._whole(run, plan)
         dimension = Layout.of(trainer.task.model()).dimension
         if self.is_timed:
@@ -200,6 +199,7 @@ class Site:
         joined, name = self._joined, account_name(plan, run)
         if joined is not None and joined.whole is not None and (joined.plan, joined.account) == (plan, name):
             return joined.whole
+        self.meter = Meter.begin()
         trainer = self._loaded(plan)
         self._try_out(run, plan, trainer)
         trainer = screened(trainer, plan, each_alone=self.is_timed)
