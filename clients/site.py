@@ -170,7 +170,8 @@ class Site:
             self.pace = _PACE_MARGIN * (worst_case_seconds(largest, self.member.site, trainer) + leaving)
         begun = Position(begun=begun_of(plan, run, self.journal.last_begun(name)))
         given = parted(trainer, plan, run)
-        self._joined = Joined(run, plan, genuine, given, dimension, begun, whole=trainer)
+        whole = None if given is trainer else trainer  # of one part nothing is kept twice
+        self._joined = Joined(run, plan, genuine, given, dimension, begun, whole=whole)
         note_joined(run, plan, genuine, self.journal)
 
     def _believed(self, heads: tuple[Head, ...], roster: Roster) -> tuple[Head, ...]:
