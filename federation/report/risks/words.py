@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 from federation.report.numbers import UNBOUNDED, tiny, upward
 
 Json = Mapping[str, Any]
-_WITHOUT = " without what was released"
 NO_PROMISE = "Nothing is promised: whoever sees what was released may be right every time."
 
 
@@ -104,12 +103,13 @@ def _belief(prior: str, belief: Json, delta: float, of: _Of) -> str:
 def reconstruction(chances: Json, of: _Of) -> str:
     """What a guess of a record's content may gain."""
     parts = [
-        f"{among(chance, found)} where it was right {among(chance, float(chance))}{_WITHOUT}"
+        f"{among(chance, found)} where it was right {among(chance, float(chance))}"
         for chance, found in chances.items()
         if found is not None
     ]
-    first, *rest = (part.replace(_WITHOUT, "") if place else part for place, part in enumerate(parts))
-    return f"A guess of what {of.holds} is right at most {'; '.join([first, *rest])}."
+    first, *rest = parts
+    told = "; ".join([f"{first} without what was released", *rest])
+    return f"A guess of what {of.holds} is right at most {told}."
 
 
 def among(chance: str, share: float) -> str:
