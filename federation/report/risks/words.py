@@ -52,15 +52,12 @@ def sentences(risk: Json, unit: str) -> Iterator[Sentence]:
     """One for each figure of `Risk.to_json`."""
     of = _OF[unit]
     for rate, wrong in (("0.01", 100), ("0.001", 1000)):
-        found = risk["tpr_at_fpr"].get(rate)
-        if found is not None:
-            yield Sentence(f"hits at {_percent(rate)} false alarms", hits(found, wrong, of))
-    if (gained := risk["advantage"]) is not None:
-        yield Sentence(
-            "advantage",
-            f"An attack finds at most {_points(gained)} more of 100 {of.within} than it accuses wrongly of 100 "
-            f"{of.out} (0 more: blind guessing; 100 more: certainty).",
-        )
+        yield Sentence(f"hits at {_percent(rate)} false alarms", hits(risk["tpr_at_fpr"][rate], wrong, of))
+    yield Sentence(
+        "advantage",
+        f"An attack finds at most {_points(risk['advantage'])} more of 100 {of.within} than it accuses wrongly of "
+        f"100 {of.out} (0 more: blind guessing; 100 more: certainty).",
+    )
     told = risk["posterior"]
     for prior, belief in told["from"].items():
         text = _belief(prior, belief, told["delta"], of)
@@ -79,8 +76,7 @@ def hits_of(risk: Json | None) -> str:
     >>> hits_of({"tpr_at_fpr": {"0.01": 0.0517}}), hits_of(None)
     ('5.2%', 'no promise')
     """
-    found = None if risk is None else risk["tpr_at_fpr"]["0.01"]
-    return UNBOUNDED if found is None else f"{_points(found)}%"
+    return UNBOUNDED if risk is None else f"{_points(risk['tpr_at_fpr']['0.01'])}%"
 
 
 def hits(share: float, of: int, words: _Of) -> str:
@@ -105,7 +101,6 @@ def reconstruction(chances: Json, of: _Of) -> str:
     parts = [
         f"{among(chance, found)} where it was right {among(chance, float(chance))}"
         for chance, found in chances.items()
-        if found is not None
     ]
     first, *rest = parts
     told = "; ".join([f"{first} without what was released", *rest])
@@ -136,14 +131,12 @@ def _percent(share: str) -> str:
     return f"{float(share):.6%}".rstrip("%").rstrip("0").rstrip(".") + "%"
 
 
-def _share(value: float | None) -> str:
+def _share(value: float) -> str:
     """A belief in percent, rounded up with as many digits as it takes to be less than certain.
 
     >>> _share(0.5521), _share(0.99999), _share(1.0)
     ('55.3%', '99.999%', '100%')
     """
-    if value is None:
-        return "100%"
     for places in range(1, 7):
         percent = (100 * Decimal(repr(value))).quantize(Decimal(10) ** -places, ROUND_CEILING)
         if percent < 100:
