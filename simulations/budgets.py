@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from federation.kinds.folds import folds_facts
-from federation.plan.guarantee import cost_for, epsilons, exposure, of_two, promised, with_risk
+from federation.plan.guarantee import cost_for, exposure, of_two, promised, with_risk
 from federation.plan.plan import Plan
 from federation.round.excess import excess_facts, planned_cohort
 from privacy.accounting.bounds import Mechanism, recount
@@ -87,7 +87,7 @@ def _accountants(event: GaussianEvent, delta: float) -> dict[str, float | None]:
 
 def _whole(plan: Plan, whole: Cost, people: dict[str, Cost]) -> dict[str, Any]:
     """What the training means in risk; and what the evaluation adds, where the plan publishes one."""
-    facts = with_risk(epsilons(whole), plan, plan.privacy.unit, Patient())
+    facts = with_risk(whole, plan, plan.privacy.unit, Patient())
     if plan.figures is None:
         return {"risk": facts["risk"]}
     return {

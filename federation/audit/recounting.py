@@ -155,16 +155,14 @@ def _with(plan: Plan, **changes: int) -> Plan:
 
 def bounds(charges: Iterable[Charge], unit: Unit, patient: Patient, delta: float) -> Bounds:
     """Bounds on the epsilon of one `unit` for all of these charges together; infinite if one has no bound."""
-    mechanisms = [_mechanism(charge, unit, patient) for charge in charges]
-    known = [mechanism for mechanism in mechanisms if mechanism is not None]
-    return recount(known, delta) if len(known) == len(mechanisms) else Bounds(math.inf, math.inf)
+    known = _mechanisms(charges, unit, patient)
+    return Bounds(math.inf, math.inf) if known is None else recount(known, delta)
 
 
 def risk_bounds(charges: Iterable[Charge], unit: Unit, patient: Patient, delta: float) -> RiskBounds | None:
     """Bounds on what these charges together let anybody do; None if one has no bound."""
-    mechanisms = [_mechanism(charge, unit, patient) for charge in charges]
-    known = [mechanism for mechanism in mechanisms if mechanism is not None]
-    return recount_risk(known, delta) if len(known) == len(mechanisms) else None
+    known = _mechanisms(charges, unit, patient)
+    return None if known is None else recount_risk(known, delta)
 
 
 def charges(account: Account) -> tuple[Charge, ...]:
@@ -186,6 +184,13 @@ def of_begun(charge: Charge, event: GaussianEvent, begun: int, rounds: int) -> C
     whole = (charge.whole if charge.whole else event.count) * begun // rounds
     spent = replace(event, count=min(whole, event.count))
     return replace(charge, event=spent, whole=whole if charge.whole else 0)
+
+
+def _mechanisms(charges: Iterable[Charge], unit: Unit, patient: Patient) -> list[Mechanism] | None:
+    """None where one of them has no bound."""
+    mechanisms = [_mechanism(charge, unit, patient) for charge in charges]
+    known = [mechanism for mechanism in mechanisms if mechanism is not None]
+    return known if len(known) == len(mechanisms) else None
 
 
 def _mechanism(charge: Charge, unit: Unit, patient: Patient) -> Mechanism | None:

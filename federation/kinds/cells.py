@@ -81,9 +81,3 @@ def blocks_of(rules: Rules) -> Summed | None:
     groups = tuple(Group(name, parts[name]) for name in rules.evaluation.groups or ())
     found: Summed | None = rules.task.outcome.blocks(rules.evaluation, groups)
     return found
-
-
-def cells_of(rules: Rules) -> Cells | None:
-    """The same where it is a histogram of two classes' scores."""
-    blocks = blocks_of(rules)
-    return blocks if isinstance(blocks, Cells) else None

@@ -58,6 +58,12 @@ def points_of(feature: Feature) -> tuple[Points, ...]:
     return (_of_values(feature.name, feature.parts),)
 
 
+def middle_of(features: Sequence[Feature]) -> Numbers:
+    """The columns of all features in the middle of the public ranges."""
+    each = [np.sum([points.mean[0] for points in points_of(feature)], axis=0) for feature in features]
+    return np.concatenate(each)
+
+
 def _of_number(feature: Numeric) -> Points:
     many, listed = feature.hats or (2 if feature.scale is None else _ON_A_SCALE), corners(feature)
     places = np.linspace(-1.0, 1.0, many) if listed is None else listed

@@ -60,7 +60,7 @@ def exposure(plan: Plan, sites: int) -> list[dict[str, Any]]:
             "unit": unit,
             "records": of.records,
             "sites": of.sites,
-            **with_risk(epsilons(promised(cost_for(plan, unit, of))), plan, unit, of),
+            **with_risk(promised(cost_for(plan, unit, of)), plan, unit, of),
         }
         for unit, of in (("record", Patient()), *patients, ("client", Patient()))
     ]
@@ -114,19 +114,17 @@ def epsilons(spent: Cost) -> dict[str, Any]:
     return {"epsilon": training, **{name: {"epsilon": value} for name, value in parts.items()}}
 
 
-def with_risk(told: dict[str, Any], plan: Plan, unit: Unit, patient: Patient) -> dict[str, Any]:
-    """The epsilons of the whole plan for one unit, and beside them what they mean (`privacy.accounting.risks`).
+def with_risk(spent: Cost, plan: Plan, unit: Unit, patient: Patient) -> dict[str, Any]:
+    """The `epsilons` of the whole plan for one unit, and beside them what they mean (`privacy.accounting.risks`).
 
     The risk of the training stands beside its epsilon, that of both beside that of both; None: no promise.
     """
     delta = plan.privacy.delta
     if delta is None:
         raise UnsafeParameters("a plan without privacy bounds no risk")
-    training, *evaluation = plan.charges
-    found = {**told, "risk": told_risk(risk_for([training], unit, patient, delta))}
-    if evaluation:
-        both = told_risk(risk_for([training, *evaluation], unit, patient, delta))
-        found["together"] = {**told["together"], "risk": both}
+    found = {**epsilons(spent), "risk": told_risk(risk_for(plan.charges[:1], unit, patient, delta))}
+    if "together" in found:
+        found["together"]["risk"] = told_risk(risk_for(plan.charges, unit, patient, delta))
     return found
 
 

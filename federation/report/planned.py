@@ -6,7 +6,7 @@ from typing import Any
 
 from federation.kinds.folds import folds_facts
 from federation.model.shape import known_dimension
-from federation.plan.guarantee import cost_for, epsilons, of_two, with_risk
+from federation.plan.guarantee import cost_for, of_two, with_risk
 from federation.plan.plan import Plan
 from federation.plan.settings import hints
 from federation.round.cohort import stand_ins
@@ -115,5 +115,5 @@ def _costs(plan: Plan, sites: int) -> dict[str, Any]:
     if not plan.is_private:
         return {}
     unit = plan.privacy.unit
-    costs = with_risk(epsilons(cost_for(plan, unit, Patient())), plan, unit, Patient())
+    costs = with_risk(cost_for(plan, unit, Patient()), plan, unit, Patient())
     return {**costs, **excess_facts(plan, sites)}

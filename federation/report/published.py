@@ -23,13 +23,18 @@ class Share(Part):
     high: Number
 
 
-class Counted(Part):
-    """Some records, with noise; None where the noise hides a figure. `cells`: by class, then by bin."""
+class _Noised(Part):
+    """Some records, with noise; None where the noise hides a figure."""
 
     records: Number
     positives: Number
     metrics: Mapping[str, Ranged | None]
     calibration: Annotated[tuple[Share, ...], AnyList]
+
+
+class Counted(_Noised):
+    """Records of two classes. `cells`: by class, then by bin."""
+
     cells: Annotated[tuple[Annotated[tuple[Number, ...], AnyList], ...], AnyList]
 
 
@@ -42,17 +47,13 @@ class Histogram(Counted):
     groups: Mapping[str, Mapping[str, Counted]]
 
 
-class Measured(Part):
-    """Some records of which no class is predicted, with noise; None where the noise hides a figure.
+class Measured(_Noised):
+    """Records of which no class is predicted.
 
     `positives`: about how many had the event, of times. `calibration`: what was observed by what is predicted.
     `sums`: what was released, as it is (federation/kinds/moments.py).
     """
 
-    records: Number
-    positives: Number
-    metrics: Mapping[str, Ranged | None]
-    calibration: Annotated[tuple[Share, ...], AnyList]
     sums: Annotated[tuple[float, ...], AnyList]
 
 

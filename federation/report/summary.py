@@ -133,7 +133,7 @@ def _claim(plan: Plan, sites: int, cohort: int) -> PrivacyClaim:
         {
             "unit": privacy.unit,
             "noise": privacy.noise,
-            **with_risk(epsilons(cost_for(plan, privacy.unit, Patient())), plan, privacy.unit, Patient()),
+            **with_risk(cost_for(plan, privacy.unit, Patient()), plan, privacy.unit, Patient()),
             "delta": privacy.delta,
             "noise_multiplier": event.noise_multiplier,
             "clipping_norm": privacy.clipping_norm,

@@ -8,10 +8,10 @@ post-processing of the release, and in plain floats, summed exactly: an auditor'
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from federation.kinds.blocks import Blocks
 
@@ -61,6 +61,21 @@ def everybody(tables: Sequence[Sequence[tuple[float, ...]]]) -> tuple[float, ...
     """A block of all: the mean over the tables of the sum over their blocks."""
     flat = [one for each in tables for one in each]
     return tuple(math.fsum(column) / len(tables) for column in zip(*flat, strict=True))
+
+
+def by_group(
+    blocks: Blocks,
+    released: Sequence[float],
+    deviation: float,
+    told: Callable[[Numbers, float], dict[str, Any]],
+) -> dict[str, Any]:
+    """What is told of everybody and, as `groups`, of each group. `told`: of a block and its noise's variance."""
+    found, noise = apart(blocks, released), deviation * deviation
+    groups = {
+        table.name: {part: told(block, noise) for part, block in zip(table.parts, each, strict=True)}
+        for table, each in zip(blocks.groups, found, strict=False)
+    }
+    return {**told(everybody(found), noise * blocks.shared), "groups": groups}
 
 
 def inner(one: Numbers, other: Numbers) -> float:

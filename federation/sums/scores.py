@@ -10,27 +10,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 from statistics import NormalDist
 from typing import Any
 
 from federation.kinds.cells import Cells
 from federation.kinds.figures import LOSS_BOUND
-from federation.sums.ratios import LEAST, Estimate, Numbers, apart, everybody, inner, mean_of, ratio
+from federation.sums.ratios import LEAST, Estimate, Numbers, by_group, inner, mean_of, ratio
 
 
 def histogram(cells: Cells, released: Sequence[float], deviation: float) -> dict[str, Any]:
     """All figures of a release, whose noise has this standard deviation in each cell; None where it hides them."""
-    blocks, noise = apart(cells, released), deviation * deviation
-    told = counted(cells, everybody(blocks), noise * cells.shared)
-    groups = {
-        table.name: {
-            part: counted(cells, block, noise) for part, block in zip(table.parts, each, strict=True)
-        }
-        for table, each in zip(cells.groups, blocks, strict=False)
-    }
-    edges = [0.0, *cells.edges, 1.0]
-    return {"edges": edges, "threshold": cells.threshold, "deviation": deviation, **told, "groups": groups}
+    told = by_group(cells, released, deviation, partial(counted, cells))
+    return {"edges": [0.0, *cells.edges, 1.0], "threshold": cells.threshold, "deviation": deviation, **told}
 
 
 def counted(cells: Cells, counts: Numbers, noise: float) -> dict[str, Any]:

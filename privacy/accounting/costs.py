@@ -13,6 +13,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from privacy.accounting.events import Event
 from privacy.accounting.pld import epsilon
 from privacy.accounting.units import Charge, Patient, Unit
 from privacy.errors import UnsafeParameters
@@ -34,9 +35,14 @@ def cost(charges: Sequence[Charge], unit: Unit, patient: Patient, delta: float) 
     )
 
 
-def _composed(charges: Sequence[Charge], unit: Unit, patient: Patient, delta: float) -> float:
+def events_of(charges: Sequence[Charge], unit: Unit, patient: Patient) -> list[Event] | None:
+    """What one `unit` is charged; None where they are so many, or noise so little, that no number means much."""
     try:
-        events = [charge.to(unit, patient) for charge in charges]
+        return [charge.to(unit, patient) for charge in charges]
     except UnsafeParameters:
-        return math.inf  # so many contributions, or so little noise, that no number would mean anything
-    return epsilon(events, delta)
+        return None
+
+
+def _composed(charges: Sequence[Charge], unit: Unit, patient: Patient, delta: float) -> float:
+    events = events_of(charges, unit, patient)
+    return math.inf if events is None else epsilon(events, delta)

@@ -16,12 +16,12 @@ from pydantic import ValidationError
 
 from federation.kinds.cells import Cells
 from federation.kinds.figures import LOSS_BOUND
-from federation.report.parts import Ranged
+from federation.report.parts import Part, Ranged
 from federation.report.published import Counted, Histogram
 from federation.sums.ratios import LEAST
 from federation.sums.scores import counted, names_of
 
-_ROUNDING = 0.01  # between the deviation of the noise as it is told and by the plain formula
+ROUNDING = 0.01  # between the deviation of the noise as it is told and by the plain formula
 _NEAR = 1e-6
 _LOWEST, _HIGHEST = {"gini": -1.0, "calibration": -1.0}, {"loss": LOSS_BOUND}
 
@@ -37,7 +37,7 @@ def wrong_with(told: Any, headline: Mapping[str, Any], cells: Cells, deviation: 
         histogram.edges == edges
         and histogram.threshold == cells.threshold
         and {name: set(parts) for name, parts in histogram.groups.items()} == groups
-        and math.isclose(histogram.deviation, deviation, rel_tol=_ROUNDING)
+        and math.isclose(histogram.deviation, deviation, rel_tol=ROUNDING)
     )
     if not is_as_planned:
         return "has other cells, or noise, than the plan"
@@ -86,11 +86,13 @@ def _follows(one: Counted, cells: Cells, noise: float) -> bool:
     counts = [count for row in one.cells for count in row if count is not None]
     if len(counts) < cells.block:
         return True
-    expected = Counted.model_validate(counted(cells, counts, noise))
-    return alike(expected.model_dump(include=_SAID), one.model_dump(include=_SAID))
+    return is_said(Counted.model_validate(counted(cells, counts, noise)), one)
 
 
-_SAID = set(Counted.model_fields)
+def is_said(expected: Part, told: Part) -> bool:
+    """Whether a part, which may have more fields, has those that are expected."""
+    fields = set(type(expected).model_fields)
+    return alike(expected.model_dump(), told.model_dump(include=fields))
 
 
 def alike(one: Any, other: Any) -> bool:

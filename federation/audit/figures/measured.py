@@ -12,13 +12,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from federation.audit.figures.counted import alike
+from federation.audit.figures.counted import ROUNDING, alike, is_said
 from federation.kinds.moments import Numbers, Times
 from federation.report.published import Measured, Measures
 from federation.sums.measured.told import edges_of, of_block
 from federation.sums.ratios import everybody
-
-_ROUNDING = 0.01  # between the deviation of the noise as it is told and by the plain formula
 
 
 def wrong_with_measures(
@@ -34,7 +32,7 @@ def wrong_with_measures(
     is_as_planned = (
         list(found.edges) == edges_of(blocks)
         and {name: set(parts) for name, parts in found.groups.items()} == groups
-        and math.isclose(found.deviation, deviation, rel_tol=_ROUNDING)
+        and math.isclose(found.deviation, deviation, rel_tol=ROUNDING)
         and all(len(one.sums) == blocks.block and all(map(math.isfinite, one.sums)) for one in each)
     )
     if not is_as_planned:
@@ -54,6 +52,4 @@ def wrong_with_measures(
 
 
 def _follows(one: Measured, blocks: Numbers | Times, noise: float) -> bool:
-    expected = Measured.model_validate(of_block(blocks, one.sums, noise))
-    fields = set(Measured.model_fields)
-    return alike(expected.model_dump(include=fields), one.model_dump(include=fields))
+    return is_said(Measured.model_validate(of_block(blocks, one.sums, noise)), one)

@@ -13,6 +13,7 @@ from typing import Any
 from federation.audit.findings import Findings
 from federation.audit.outcome import RiskClaim
 from federation.audit.recounting import risk_bounds
+from federation.audit.report import differs
 from federation.plan.plan import Plan
 from privacy.accounting.events import MAX_EPSILON
 from privacy.accounting.risks.figures import risk_from
@@ -101,11 +102,11 @@ def _check(place: _Place, delta: float, found: Findings) -> None:
     if told is None or not is_promised:
         # An epsilon that promises nothing is a finding elsewhere, where something is promised.
         if (told is not None) != is_promised or "risk" not in place.part:
-            _differs(f"{place.name}.risk does not go with its epsilon", found)
+            differs(f"{place.name}.risk does not go with its epsilon", found)
         return
     claimed, spent = risk_from(told, delta), _bounds(place.charges, place.unit, place.patient, delta)
     if claimed is None or spent is None:
-        _differs(f"{place.name}.risk is not as we write it", found)
+        differs(f"{place.name}.risk is not as we write it", found)
         return
     slack = _SLACK_OF_GROUPS if place.patient != Patient() else _SLACK
     figures = zip(claimed.names, claimed.values, spent.lower.values, spent.upper.values, strict=True)
@@ -114,8 +115,4 @@ def _check(place: _Place, delta: float, found: Findings) -> None:
             detail = f"{place.name}.risk.{name}: {value:.4g} is claimed, at least {low:.4g} can be done"
             found.add("risk-understated", f"report.json, {detail}")
         elif value > high * (1 + slack) + _ABSOLUTE:
-            _differs(f"{place.name}.risk.{name} is not what the plan allows", found)
-
-
-def _differs(what: str, found: Findings) -> None:
-    found.add("report-mismatch", f"report.json: {what}")
+            differs(f"{place.name}.risk.{name} is not what the plan allows", found)

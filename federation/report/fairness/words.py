@@ -73,18 +73,9 @@ def gap_title(column: str, part: str, beside: str) -> str:
 
 def figures_by_group(told: Evaluation) -> Mapping[str, Mapping[str, Figures]]:
     """By column and value: exact figures if there are any, else the published ones."""
-    if told.groups:
-        return {
-            column: {part: one.metrics for part, one in parts.items()}
-            for column, parts in told.groups.items()
-        }
     published = None if told.published is None else told.published.histogram or told.published.measured
-    if published is None:
-        return {}
-    return {
-        column: {part: one.metrics for part, one in parts.items()}
-        for column, parts in published.groups.items()
-    }
+    groups = told.groups or ({} if published is None else published.groups)
+    return {column: {part: one.metrics for part, one in parts.items()} for column, parts in groups.items()}
 
 
 def worse(told: Evaluation) -> str:

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 from federation.report.numbers import UNBOUNDED, tiny, upward
 
 Json = Mapping[str, Any]
-_WITHOUT = " without what was released"
 NO_PROMISE = "Nothing is promised: whoever sees what was released may be right every time."
 
 
@@ -53,15 +52,12 @@ def sentences(risk: Json, unit: str) -> Iterator[Sentence]:
     """One for each figure of `Risk.to_json`."""
     of = _OF[unit]
     for rate, wrong in (("0.01", 100), ("0.001", 1000)):
-        found = risk["tpr_at_fpr"].get(rate)
-        if found is not None:
-            yield Sentence(f"hits at {_percent(rate)} false alarms", hits(found, wrong, of))
-    if (gained := risk["advantage"]) is not None:
-        yield Sentence(
-            "advantage",
-            f"An attack finds at most {_points(gained)} more of 100 {of.within} than it accuses wrongly of 100 "
-            f"{of.out} (0 more: blind guessing; 100 more: certainty).",
-        )
+        yield Sentence(f"hits at {_percent(rate)} false alarms", hits(risk["tpr_at_fpr"][rate], wrong, of))
+    yield Sentence(
+        "advantage",
+        f"An attack finds at most {_points(risk['advantage'])} more of 100 {of.within} than it accuses wrongly of "
+        f"100 {of.out} (0 more: blind guessing; 100 more: certainty).",
+    )
     told = risk["posterior"]
     for prior, belief in told["from"].items():
         text = _belief(prior, belief, told["delta"], of)
@@ -80,8 +76,7 @@ def hits_of(risk: Json | None) -> str:
     >>> hits_of({"tpr_at_fpr": {"0.01": 0.0517}}), hits_of(None)
     ('5.2%', 'no promise')
     """
-    found = None if risk is None else risk["tpr_at_fpr"]["0.01"]
-    return UNBOUNDED if found is None else f"{_points(found)}%"
+    return UNBOUNDED if risk is None else f"{_points(risk['tpr_at_fpr']['0.01'])}%"
 
 
 def hits(share: float, of: int, words: _Of) -> str:
@@ -104,12 +99,12 @@ def _belief(prior: str, belief: Json, delta: float, of: _Of) -> str:
 def reconstruction(chances: Json, of: _Of) -> str:
     """What a guess of a record's content may gain."""
     parts = [
-        f"{among(chance, found)} where it was right {among(chance, float(chance))}{_WITHOUT}"
+        f"{among(chance, found)} where it was right {among(chance, float(chance))}"
         for chance, found in chances.items()
-        if found is not None
     ]
-    first, *rest = (part.replace(_WITHOUT, "") if place else part for place, part in enumerate(parts))
-    return f"A guess of what {of.holds} is right at most {'; '.join([first, *rest])}."
+    first, *rest = parts
+    told = "; ".join([f"{first} without what was released", *rest])
+    return f"A guess of what {of.holds} is right at most {told}."
 
 
 def among(chance: str, share: float) -> str:
@@ -136,14 +131,12 @@ def _percent(share: str) -> str:
     return f"{float(share):.6%}".rstrip("%").rstrip("0").rstrip(".") + "%"
 
 
-def _share(value: float | None) -> str:
+def _share(value: float) -> str:
     """A belief in percent, rounded up with as many digits as it takes to be less than certain.
 
     >>> _share(0.5521), _share(0.99999), _share(1.0)
     ('55.3%', '99.999%', '100%')
     """
-    if value is None:
-        return "100%"
     for places in range(1, 7):
         percent = (100 * Decimal(repr(value))).quantize(Decimal(10) ** -places, ROUND_CEILING)
         if percent < 100:

@@ -7,27 +7,20 @@ report alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from federation.kinds.moments import Numbers, Times
 from federation.sums.measured.numbers import numbers
 from federation.sums.measured.times import times
 from federation.sums.ratios import Numbers as Sums
-from federation.sums.ratios import apart, everybody
+from federation.sums.ratios import by_group
 
 
 def measured(blocks: Numbers | Times, released: Sequence[float], deviation: float) -> dict[str, Any]:
     """All figures of a release, whose noise has this standard deviation on each number."""
-    found = apart(blocks, released)
-    total, noise = everybody(found), deviation * deviation
-    groups = {
-        table.name: {
-            part: of_block(blocks, sums, noise) for part, sums in zip(table.parts, each, strict=True)
-        }
-        for table, each in zip(blocks.groups, found, strict=False)
-    }
-    told = of_block(blocks, total, noise * blocks.shared)
-    return {"deviation": deviation, "edges": edges_of(blocks), **told, "groups": groups}
+    told = by_group(blocks, released, deviation, partial(of_block, blocks))
+    return {"deviation": deviation, "edges": edges_of(blocks), **told}
 
 
 def of_block(blocks: Numbers | Times, sums: Sums, noise: float) -> dict[str, Any]:

@@ -5,21 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from privacy.accounting.costs import events_of
 from privacy.accounting.events import MAX_EPSILON, Event
 from privacy.accounting.pld import epsilon
 from privacy.accounting.risks.figures import Curve, Pair, Risk, risk
 from privacy.accounting.risks.spent import risk_of
 from privacy.accounting.units import Charge, Patient, Unit
-from privacy.errors import UnsafeParameters
 
 
 def risk_for(charges: Sequence[Charge], unit: Unit, patient: Patient, delta: float) -> Risk | None:
     """What all charges together mean to one `unit`; None where nothing is promised to it."""
-    try:
-        events = [charge.to(unit, patient) for charge in charges]
-    except UnsafeParameters:
-        return None  # so many contributions, or so little noise, that no number would mean anything
-    return promised_risk(events, delta)
+    events = events_of(charges, unit, patient)
+    return None if events is None else promised_risk(events, delta)
 
 
 def promised_risk(events: Sequence[Event], delta: float) -> Risk | None:

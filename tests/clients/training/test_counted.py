@@ -17,7 +17,7 @@ from clients.data.load import read_csv
 from clients.training.counted import counts
 from clients.training.isolation import Tally
 from federation.errors import PlanError
-from federation.kinds.cells import CLASSES, cells_of
+from federation.kinds.cells import CLASSES, Cells, blocks_of
 from federation.model.task import Dataset, build_task
 from federation.plan.layout import layout
 from federation.plan.plan import Plan, parse
@@ -34,8 +34,8 @@ def plan_with(more: str, **values: object) -> Plan:
 
 
 def counted(plan: Plan, data: Dataset, model: nn.Module) -> torch.Tensor:
-    cells = cells_of(plan)
-    assert cells is not None
+    cells = blocks_of(plan)
+    assert isinstance(cells, Cells)
     return counts(model.double(), build_task(plan), plan, cells, data, Tally())
 
 
@@ -101,10 +101,10 @@ def read_as(plan: Plan, wards: Sequence[str]) -> Dataset:
 def test_each_group_holds_its_own_records_and_a_cross_is_no_group(changes: dict[str, object]) -> None:
     names = ["ward", "cp"] if "cp" in str(changes) else ["ward"]
     plan = plan_with(f"bins = 4\ngroups = {json.dumps(names)}", **changes)
-    cells, wards = cells_of(plan), [ward for ward, count in WARDS.items() for _ in range(count)]
+    cells, wards = blocks_of(plan), [ward for ward, count in WARDS.items() for _ in range(count)]
     data = read_as(plan, wards)
     found = counted(plan, data, build_task(plan).model())
-    assert cells is not None
+    assert isinstance(cells, Cells)
     assert len(found) == cells.length
     by_group = found[: cells.block * len(cells.tables[0].parts)].reshape(-1, CLASSES, cells.bins).sum(dim=2)
     assert by_group.sum(dim=1).tolist() == [*WARDS.values(), *[0.0] * (len(by_group) - 3)]
@@ -145,8 +145,8 @@ def test_a_patient_counts_with_the_mean_of_their_records() -> None:
 @pytest.mark.parametrize("patient", range(5))
 def test_a_patient_more_or_less_moves_all_cells_by_the_norm_at_most(patient: int) -> None:
     plan, data, model = of_patients()
-    cells = cells_of(plan)
-    assert cells is not None
+    cells = blocks_of(plan)
+    assert isinstance(cells, Cells)
     total, others = counted(plan, data, model), data.at(PATIENTS.ne(patient))
     without = counted(plan, others, model)
     assert 0 < float((total - without).norm()) <= cells.norm + 1e-9
@@ -160,8 +160,8 @@ def test_a_patient_more_or_less_moves_all_cells_by_the_norm_at_most(patient: int
 @pytest.mark.parametrize("row", range(PEOPLE))
 def test_a_record_in_the_place_of_another_moves_all_cells_by_no_more_than_its_patient(row: int) -> None:
     plan, data, model = of_patients()
-    cells = cells_of(plan)
-    assert cells is not None
+    cells = blocks_of(plan)
+    assert isinstance(cells, Cells)
     features, labels = data.features.clone(), data.labels.clone()
     features[row], labels[row] = -features[row].flip(0), 1 - labels[row]
     changed = counted(plan, replace(data, features=features, labels=labels), model)
@@ -174,15 +174,15 @@ def test_a_sum_over_records_would_be_longer_than_the_norm() -> None:
     """What the tests above would find: the same cells, where each record of a patient counts whole."""
     plan, data, model = of_patients()
     by_record = plan_with('bins = 7\ngroups = ["ward"]', **{"task.cross": CROSS})
-    cells = cells_of(plan)
-    assert cells is not None
+    cells = blocks_of(plan)
+    assert isinstance(cells, Cells)
     mine = replace(data.at(PATIENTS.eq(3)), patients=None)
     assert float(counted(by_record, mine, model).norm()) > cells.norm
 
 
 def test_the_threshold_is_an_edge() -> None:
-    cells = cells_of(plan_with("bins = 7\nthreshold = 0.3"))
-    assert cells is not None
+    cells = blocks_of(plan_with("bins = 7\nthreshold = 0.3"))
+    assert isinstance(cells, Cells)
     assert 0.3 in cells.edges
     assert cells.bins == 8
 

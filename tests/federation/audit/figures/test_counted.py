@@ -12,7 +12,7 @@ import pytest
 
 from federation.audit.examine import audit
 from federation.audit.figures.counted import wrong_with
-from federation.kinds.cells import Cells, Group, cells_of
+from federation.kinds.cells import Cells, Group, blocks_of
 from federation.plan.plan import load
 from federation.report.report import PAID, Evaluation, Report
 from federation.sums.scores import headline, histogram
@@ -156,8 +156,8 @@ IMPOSSIBLE: Mapping[str, Change] = {
 @pytest.mark.parametrize("change", IMPOSSIBLE.values(), ids=IMPOSSIBLE)
 def test_a_histogram_that_cannot_be_is_found_without_its_sum(unmasked: Path, change: Change) -> None:
     plan, told = load(unmasked / "plan.toml"), told_of(unmasked)
-    cells, deviation = cells_of(plan), told["histogram"]["deviation"]
-    assert cells is not None
+    cells, deviation = blocks_of(plan), told["histogram"]["deviation"]
+    assert isinstance(cells, Cells)
     assert wrong_with(told["histogram"], told, cells, deviation) is None
     change(told)
     assert wrong_with(told["histogram"], told, cells, deviation)

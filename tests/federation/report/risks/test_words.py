@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import doctest
+import math
 import re
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -19,7 +21,7 @@ from privacy.accounting.unsampled import gaussian_delta
 DELTA = 1e-5
 
 
-def told(mu: float = 0.67) -> dict[str, object]:
+def told(mu: float = 0.67) -> dict[str, Any]:
     curve = Curve.of(*((place / 100, gaussian_delta(mu, place / 100)) for place in range(400)))
     return risk(Pair(curve, curve), DELTA).to_json()
 
@@ -64,6 +66,25 @@ def test_a_report_reads_what_it_writes_and_names_what_is_wrong() -> None:
     assert RiskFigures.from_json(told()).to_json() == told()
     with pytest.raises(ValueError, match=r"^advantage: "):
         RiskFigures.from_json({**told(), "advantage": "much"})
+
+
+UNSAYABLE: dict[str, dict[str, Any]] = {
+    "no hits": {"tpr_at_fpr": {}},
+    "too few hits": {"tpr_at_fpr": {"0.01": 0.5}},
+    "no guesses": {"reconstruction": {}},
+    "a guess of no chance": {"reconstruction": {**told()["reconstruction"], "?": 0.5}},
+    "no beliefs": {"posterior": {"delta": DELTA, "from": {}}},
+    "no delta": {"posterior": {**told()["posterior"], "delta": None}},
+    "a delta that is no number": {"posterior": {**told()["posterior"], "delta": math.nan}},
+    "no advantage": {"advantage": None},
+    "more than all": {"advantage": 1.5},
+}
+
+
+@pytest.mark.parametrize("part", UNSAYABLE.values(), ids=UNSAYABLE)
+def test_figures_of_which_no_sentence_could_be_made_are_no_report(part: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"figures of a risk|^posterior.delta"):
+        RiskFigures.from_json({**told(), **part})
 
 
 def test_examples_hold() -> None:
