@@ -21,10 +21,11 @@ def note_joined(run: bytes, plan: Plan, roster: Roster, journal: Journal) -> Non
     """The site takes part in a run, or goes on with one that its ledger has begun."""
     if not is_on():  # an epsilon takes a moment
         return
-    begun, name = journal.rounds_begun(account_name(plan, run)), account_name(plan, run)
+    name = account_name(plan, run)
     if plan.is_rehearsal:
         note("rehearsal_begins", run=run.hex(), plan=plan.rehearsed().digest, rounds=plan.rounds)
         return
+    begun = journal.rounds_begun(name)
     note(
         "run_resumed" if begun else "run_begins",
         run=name,

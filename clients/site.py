@@ -89,7 +89,7 @@ class Site:
     understudy: Understudy | None = None  # takes the site's place in rehearsals
     people: People | None = None  # whose records to leave out
     is_timed: bool = False  # whether to measure, when joining, how long the answer to a round may take
-    meter: Meter = field(default_factory=Meter.begin, init=False, repr=False)  # since the run was joined
+    meter: Meter = field(default_factory=Meter.begin, init=False, repr=False)  # since joining: folds go on
     pace: float = field(default=0.0, init=False)  # seconds; see `clients.timing`
     last_error: Exception | None = field(default=None, init=False)
     _joined: Joined | None = field(default=None, init=False, repr=False)
@@ -137,14 +137,13 @@ class Site:
         self.trust.require_of_its_kind(plan)
         genuine = self.trust.accept(roster, self.member)
         shown = self._believed(heads, genuine)
-        joined = self._joined
+        joined, name = self._joined, account_name(plan, run)
         if joined is not None and (joined.run, joined.plan, joined.roster) == (run, plan, genuine):
-            self.journal.require_present(account_name(plan, run))
+            self.journal.require_present(name)
             self.journal.witness(shown)
             return
         self._require_free(run, plan)
         require_playable(plan, run)
-        name = account_name(plan, run)
         policy = self.policy()
         consent(plan, policy)
         self.journal.require_approved(name, plan.digest, policy.runs_of(plan.digest))
@@ -162,7 +161,6 @@ class Site:
         if not self.journal.is_open(name):
             self._joined = Joined(run, plan, genuine, None, 0)
             return
-        self.meter = Meter.begin()
         trainer = self._whole(run, plan)
         dimension = Layout.of(trainer.task.model()).dimension
         if self.is_timed:
@@ -172,7 +170,8 @@ class Site:
             self.pace = _PACE_MARGIN * (worst_case_seconds(largest, self.member.site, trainer) + leaving)
         begun = Position(begun=begun_of(plan, run, self.journal.last_begun(name)))
         given = parted(trainer, plan, run)
-        self._joined = Joined(run, plan, genuine, given, dimension, begun, whole=trainer)
+        whole = None if given is trainer else trainer  # of one part nothing is kept twice
+        self._joined = Joined(run, plan, genuine, given, dimension, begun, whole=whole)
         note_joined(run, plan, genuine, self.journal)
 
     def _believed(self, heads: tuple[Head, ...], roster: Roster) -> tuple[Head, ...]:
@@ -185,26 +184,23 @@ class Site:
 
     def _is_busy(self) -> bool:
         """Whether a run is open in this process."""
-        return self._joined is not None and self.journal.is_open(
-            account_name(self._joined.plan, self._joined.run)
-        )
+        return self._joined is not None and self.journal.is_open(self._joined.account)
 
     def _require_free(self, run: bytes, plan: Plan) -> None:
         """LedgerRefusal for another run than the one that is open here: no greeting ends that one."""
         joined = self._joined
         if joined is not None and not is_same(joined.plan, joined.run, plan, run) and self._is_busy():
-            name = account_name(joined.plan, joined.run)
             raise LedgerRefusal(
-                f"this site takes part in run {name}, which is not over",
-                hint=f"finish it; if it will not go on: federation ledger close SITE {name}",
+                f"this site takes part in run {joined.account}, which is not over",
+                hint=f"finish it; if it will not go on: federation ledger close SITE {joined.account}",
             )
 
     def _whole(self, run: bytes, plan: Plan) -> Trainer:
         """All records that the plan may be played on. Parts of one plan share them: no file is read between two."""
-        joined = self._joined
-        known = None if joined is None or not is_same(joined.plan, joined.run, plan, run) else joined.whole
-        if known is not None and joined is not None and joined.plan == plan:
-            return known
+        joined, name = self._joined, account_name(plan, run)
+        if joined is not None and joined.whole is not None and (joined.plan, joined.account) == (plan, name):
+            return joined.whole
+        self.meter = Meter.begin()
         trainer = self._loaded(plan)
         self._try_out(run, plan, trainer)
         trainer = screened(trainer, plan, each_alone=self.is_timed)
@@ -284,8 +280,7 @@ class Site:
         """
         joined = self._joined
         if joined is not None and joined.run == run and fold_of(joined.plan, run) != MODEL:
-            name = account_name(joined.plan, run)
-            self.journal.forget(name, evaluation_run(name))
+            self.journal.forget(joined.account, evaluation_run(joined.account))
             return self.journal.head()
         self.journal.close_run(run.hex(), params.hex(), evaluation_run(run.hex()))
         note_ended(run, self._joined.plan if self._joined is not None else None, self.journal, self.meter)
@@ -363,7 +358,7 @@ class Site:
         return self._joined
 
     def _invited(self, joined: Joined, frame: Frame) -> Participant:
-        self.journal.require_present(account_name(joined.plan, frame.run))
+        self.journal.require_present(joined.account)
         if joined.trainer is None:
             raise LedgerRefusal("this run is closed", hint="start a new one")
         consent(joined.plan, self.policy())

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from federation.errors import CheckpointError, UnusableFile
 
@@ -18,15 +19,27 @@ def replace_file(path: Path, data: bytes, *, is_secret: bool = False) -> None:
 
     A secret is readable by its owner only, whatever the umask. OSError if the file cannot be written.
     """
+    with replacing(path, is_secret=is_secret) as file:
+        file.write(data)
+
+
+@contextmanager
+def replacing(path: Path, *, is_secret: bool = False) -> Iterator[IO[bytes]]:
+    """The same for what is written piece by piece. If the body fails, `path` stays as it was."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(path.name + ".new")
     beside.unlink(missing_ok=True)  # its mode may be another, or it is a link
     # O_EXCL follows no link, and takes no file that somebody else has made or opened
     flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
     with open(os.open(beside, flags, 0o600 if is_secret else 0o666), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+        try:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        except BaseException:
+            with suppress(OSError):
+                beside.unlink()
+            raise
     beside.replace(path)
     sync_folder(path.parent)
 

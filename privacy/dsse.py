@@ -13,11 +13,10 @@ from binascii import Error
 from dataclasses import dataclass
 from typing import Final
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from privacy.errors import MalformedMessage
-from privacy.signing import SIGNATURE_BYTES, is_identity, public_identity
+from privacy.signing import holds, is_identity, public_identity
 
 MAX_ENVELOPE: Final = 1 << 26
 
@@ -63,7 +62,8 @@ def signed_from_bytes(envelope: bytes, payload_type: str) -> Signed:
             "signatures": [{"keyid": str(keyid), "sig": str(signature)}],
         } if told == payload_type:
             found, shown = Signed(_bytes(payload), _key(keyid)), _bytes(signature)
-            if _is_signed(found, shown, payload_type) and _envelope(found, shown, payload_type) == envelope:
+            is_signed = holds(found.key, shown, _statement(found.payload, payload_type))
+            if is_signed and _envelope(found, shown, payload_type) == envelope:
                 return found
             raise MalformedMessage("the signature of this envelope is false")
     raise MalformedMessage("this is no envelope of this kind with one signature")
@@ -73,17 +73,6 @@ def _statement(payload: bytes, payload_type: str) -> bytes:
     """The pre-authentication encoding: lengths in decimal before type and payload."""
     kind = payload_type.encode()
     return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
-
-
-def _is_signed(found: Signed, signature: bytes, payload_type: str) -> bool:
-    if len(signature) != SIGNATURE_BYTES:
-        return False
-    try:
-        key = Ed25519PublicKey.from_public_bytes(found.key)
-        key.verify(signature, _statement(found.payload, payload_type))
-    except InvalidSignature:
-        return False
-    return True
 
 
 def _key(text: str) -> bytes:

@@ -37,9 +37,19 @@ def is_signed(key: bytes, signature: bytes, label: str, *parts: bytes) -> bool:
     return _verify(key, signature, _statement(label, parts))
 
 
+def holds(key: bytes, signature: bytes, statement: bytes) -> bool:
+    """Whether a key signed just these bytes, as other protocols have it; False for what is no key or signature."""
+    is_possible = len(signature) == SIGNATURE_BYTES and is_identity(key)
+    return is_possible and _is_true(key, signature, statement)
+
+
 @lru_cache(maxsize=1 << 14)
 def _verify(key: bytes, signature: bytes, statement: bytes) -> bool:
     """Cached: the answer follows from public bytes alone, and in a simulation every site asks for the same ones."""
+    return _is_true(key, signature, statement)
+
+
+def _is_true(key: bytes, signature: bytes, statement: bytes) -> bool:
     try:
         Ed25519PublicKey.from_public_bytes(key).verify(signature, statement)
     except InvalidSignature:

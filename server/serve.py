@@ -8,6 +8,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from torch import Tensor
+
 from federation.audit.page import write_verdict
 from federation.errors import RosterError, TooFewSurvivors
 from federation.identity.roster_file import load_roster
@@ -64,8 +66,9 @@ def serve(
         path, key = coordinator_key(signed, roster_path, identity)
         speak, memory = partial(Voice, plan, roster=signed, key=key), LedgerMemory.beside(path)
         wait = partial(_await_sites, plan, transport)
-        for part, run_id in left_of(folder, text, initial_params(task.model, plan.federation.seed)):
-            given = part, task, speak, transport, memory, Newcomers(), started, run_id
+        params = initial_params(task.model, plan.federation.seed)
+        for part, run_id in left_of(folder, text, params):
+            given = part, task, params, speak, transport, memory, Newcomers(), started, run_id
             _insist(partial(_served, *given), partial(_rounds_in, part), wait)
 
 
@@ -111,6 +114,7 @@ def _await_sites(plan: Plan, transport: Transport) -> None:
 def _served(
     folder: RunFolder,
     task: Task,
+    params: Tensor,
     speak: Callable[[bytes], Voice],
     transport: Transport,
     memory: LedgerMemory,
@@ -126,7 +130,7 @@ def _served(
     plan = folder.plan
     folder.require_whole()
     folder.require_accepted()
-    state = folder.state(initial_params(task.model, plan.federation.seed), run_id)
+    state = folder.state(params, run_id)
     voice = speak(state.run)
     folder.write_roster(voice.roster)
     known = [*memory.heads(), *folder.heads()]

@@ -116,17 +116,11 @@ def with_persons(reading: Reading, column: str, plan: Plan) -> Dataset:
     DataError or TaskError where that is not said of every record, whether anybody withdrew or not.
     """
     data, table = reading.data, reading.table
-    if table is not None and column == plan.patient_column:
-        return replace(data, persons=data.ids)
-    if table is None:
-        if data.ids is None:
-            message = (
-                f"{reading.file.path}: data.person is set, and the task does not say whose each record is"
-            )
-            hint = (
-                "have its Dataset carry `patients` and `ids`, or remove data.person: then nobody can withdraw"
-            )
-            raise TaskError(message, hint=hint)
+    if table is None and data.ids is None:
+        message = f"{reading.file.path}: data.person is set, and the task does not say whose each record is"
+        hint = "have its Dataset carry `patients` and `ids`, or remove data.person: then nobody can withdraw"
+        raise TaskError(message, hint=hint)
+    if table is None or column == plan.patient_column:
         return replace(data, persons=data.ids)
     table.require([column])
     owners = people(table, column)

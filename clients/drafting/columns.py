@@ -87,13 +87,11 @@ def judged(
     if any(map(_DATE.fullmatch, set(known))):
         found = _of_dates(name, known)
     elif _is_called_id(name):
-        found = _of_values(name, known, "", are_codes=False)
+        found = _of_values(name, known, "", None)
     elif not np.isnan(numbers).any() and not any(map(_PADDED.fullmatch, set(known))):
         found = _of_numbers(name, known, numbers.tolist())
     else:
-        found = _of_texts(name, known)
-    if isinstance(found.feature, Hashed):
-        found = _hashed(name, found.why, records or len(cells))
+        found = _of_texts(name, known, records or len(cells))
     if found.feature is not None and silent:
         found = _with_missing(found, len(texts) - len(known), len(texts))
     if found.feature is not None and not _fits(found.feature, cells, numerals):
@@ -215,7 +213,7 @@ def _power(number: float, rounding: str) -> float:
     return float(Decimal(10) ** exponent)
 
 
-def _of_texts(name: str, texts: list[str]) -> Judged:
+def _of_texts(name: str, texts: list[str], records: int) -> Judged:
     different, count = len(set(texts)), len(texts)
     longest, said = max(map(len, texts)), f"{different} different texts in {count} rows"
     numbers = int(np.isfinite(parsed(texts)).sum())
@@ -226,11 +224,11 @@ def _of_texts(name: str, texts: list[str]) -> Judged:
         return Judged(name, None, "free text")
     if different >= _UNIQUE * count and different > 1:
         return Judged(name, None, f"possible identifier: {said}")
-    return _of_values(name, texts, said, are_codes=are_codes)
+    return _of_values(name, texts, said, records if are_codes else None)
 
 
-def _of_values(name: str, texts: list[str], said: str, *, are_codes: bool) -> Judged:
-    """Few values are listed, some more of them with room for others; of many codes, a hash."""
+def _of_values(name: str, texts: list[str], said: str, records: int | None) -> Judged:
+    """Few values are listed, some more of them with room for others; of many codes of so many records, a hash."""
     different, many = len(set(texts)), max(2, len(texts) / 2)
     people = different > MOST_VALUES and bool(_OF_PEOPLE.fullmatch(name.casefold()))
     values = listed(texts) if different <= min(_MOST_LISTED, many) and not people else None
@@ -239,8 +237,8 @@ def _of_values(name: str, texts: list[str], said: str, *, are_codes: bool) -> Ju
     if values is not None:
         why = f"{len(values)} values, so there may be others: these share a column"
         return _proposed(name, {"values": values, "other": True}, why)
-    if are_codes and MOST_VALUES < different <= many and not people:
-        return _proposed(name, {"hash": _LEAST_HASH}, said)
+    if records is not None and MOST_VALUES < different <= many and not people:
+        return _hashed(name, said, records)
     return Judged(name, None, f"free text, or codes that have to be grouped: {said}", people)
 
 

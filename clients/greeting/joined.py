@@ -9,6 +9,7 @@ from clients.participant import Participant
 from clients.training.work import Trainer
 from federation.plan.plan import Plan
 from federation.round.messages import Frame
+from federation.round.plays import account_name
 from federation.round.signed import require_obeyed
 from privacy.roster import Roster
 
@@ -26,6 +27,11 @@ class Joined:
     rounds: dict[int, Participant] = field(default_factory=dict)  # those asked of last come last
     company: frozenset[str] | None = None  # the cohort of the first round that this site was invited to
     whole: Trainer | None = None  # with all records, where the plan has folds and this is a part of it
+
+    @property
+    def account(self) -> str:
+        """The name under which the ledger has this run."""
+        return account_name(self.plan, self.run)
 
     def require_said(self, frame: Frame) -> None:
         """FaultyServer unless the coordinator said this, here."""

@@ -73,6 +73,16 @@ class Watched:
         return self.work.figures()
 
 
+def watching(watched: list[Watched]) -> Callable[[Work], Work]:
+    """What `contribution` puts around a site's work: it is added to these, also where the work ends in an error."""
+
+    def around(work: Work) -> Work:
+        watched.append(Watched(work))
+        return watched[-1]
+
+    return around
+
+
 @dataclass
 class Seen:
     """What left in all rounds that were played: `released` is what is charged for, one vector a release.
@@ -142,9 +152,7 @@ def _steps(stage: Stage, terms: Terms, trainers: dict[str, Trainer], seen: Seen)
     """A round of a site that noises each of its steps: all of them are releases, and all that it sends."""
     watched: list[Watched] = []
     vector: RingVector | None = None
-    with suppress(
-        EncodingOverflow
-    ):  # of a learning rate with which a site sends nothing; its steps were noised
+    with suppress(EncodingOverflow):  # a learning rate with which a site sends nothing; its steps were noised
         vector = _of(stage, terms, stage.site, trainers, b"", watched)
     (work,) = watched
     seen.released += [step.numpy() for step in work.steps]
@@ -201,12 +209,8 @@ def _of(
 ) -> RingVector:
     if name not in trainers:
         trainers[name] = stage.trainer(name)
-
-    def around(work: Work) -> Work:
-        watched.append(Watched(work))
-        return watched[-1]
-
-    return contribution(terms, name, torch.zeros(terms.dimension), trainers[name], excess, around)
+    start = torch.zeros(terms.dimension)
+    return contribution(terms, name, start, trainers[name], excess, watching(watched))
 
 
 def floats_of(terms: Terms, vector: RingVector) -> Floats:

@@ -21,12 +21,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clients.measuring.playing import RUN_BYTES, Floats, Tell, Watched, floats_of, members_of
+from clients.measuring.playing import RUN_BYTES, Floats, Tell, Watched, floats_of, members_of, watching
 from clients.rehearsing.records import made_records
 from clients.training.local import poisson_rows
 from clients.training.work import Trainer, contribution
 from federation.errors import NoMock
-from federation.kinds.base import Work
 from federation.kinds.updates import NoisedSteps
 from federation.model.params import initial_params
 from federation.model.task import Dataset, Task, build_task, is_built_in, weighed
@@ -132,12 +131,8 @@ def _drawing(terms: Terms, data: Dataset) -> bytes | None:
 def _contributed(terms: Terms, site: str, task: Task, params: Tensor, data: Dataset, key: bytes) -> Floats:
     """What is sent, or the first noised step, as numbers."""
     watched: list[Watched] = []
-
-    def around(work: Work) -> Work:
-        watched.append(Watched(work))
-        return watched[-1]
-
     steps = isinstance(terms.kind, NoisedSteps)
     with suppress(EncodingOverflow) if steps else nullcontext():  # a step was noised before the sum ran over
-        vector = contribution(terms, site, params, Trainer(task, data, lambda _: Stream(key)), b"", around)
+        trainer = Trainer(task, data, lambda _: Stream(key))
+        vector = contribution(terms, site, params, trainer, b"", watching(watched))
     return watched[0].steps[0].numpy() if steps else floats_of(terms, vector)

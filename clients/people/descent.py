@@ -55,7 +55,7 @@ def releases(entries: Sequence[Entry], known: Withdrawals) -> tuple[Release, ...
 
 def gone(made: Sequence[Release], known: Withdrawals) -> tuple[Gone, ...]:
     """Everybody who is withdrawn now, in order, each with what was released before."""
-    on_list = [frozenset(known.marks(lines)) for lines in range(len(known.lines) + 1)]
+    on_list = {lines: frozenset(known.marks(lines)) for lines in {release.lines for release in made}}
     number = {line.mark: place for place, line in enumerate(known.lines, start=1)}  # the last line of each
     found = []
     for mark in known.marks():

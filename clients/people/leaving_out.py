@@ -35,6 +35,9 @@ class People:
     last: Callable[[], Entry | None]
     _done: tuple[Trainer, Withdrawals] | None = field(default=None, init=False, repr=False)
     _marked_by: Withdrawals | None = field(default=None, init=False, repr=False)
+    _told: int = field(
+        default=0, init=False, repr=False
+    )  # lines of the list that the ledger was told of last
 
     def now(self) -> Withdrawals:
         """The list as it stands. RecordsUnavailable if it cannot be read, or is an older copy, or another list.
@@ -42,7 +45,7 @@ class People:
         Under another secret nobody's marks are those of the records that were read: all would be back, unnoticed.
         """
         known, by = load_list(self.path), self._marked_by
-        known.require_newest(self.last(), self.path)
+        self._told = known.require_newest(self.last(), self.path, self._told)
         if by is not None and (by.secret, by.column) != (known.secret, known.column):
             raise RecordsUnavailable(
                 f"{self.path}: this is another list of people who withdrew than when the data were read",
@@ -65,6 +68,7 @@ class People:
         known = self.now()
         if self._done is None or self._done[0] is not trainer or self._done[1] != known:
             self._done = present(trainer, known), known
+        self._told = len(known.lines)
         return self._done[0], known.commitment
 
 

@@ -19,6 +19,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 
 from clients.policy import SiteFile
@@ -88,15 +89,17 @@ class Withdrawals:
         salt = said.salt(self.secret, entry.previous)
         return said.commitment(salt, self.marks(lines)).hex() == entry.body[said.FIELD]
 
-    def require_newest(self, last: Entry | None, path: Path) -> None:
-        """RecordsUnavailable if `last`, the ledger's last release, was made with a list that this one lacks.
+    def require_newest(self, last: Entry | None, path: Path, likely: int = 0) -> int:
+        """How many lines the list had that `last`, the ledger's last release, was made with.
 
-        Asked in every round, so the newest are tried first: it is one of these.
+        RecordsUnavailable if this list never was that one. Asked in every round, so what is `likely` is tried
+        first: how long it takes must not tell how many withdrew since.
         """
         if last is None or last.seq <= self.since:
-            return
-        if any(self._is_of(last, lines) for lines in range(len(self.lines), -1, -1)):
-            return
+            return likely
+        for lines in chain([likely], range(len(self.lines), -1, -1)):
+            if self._is_of(last, lines):
+                return lines
         raise RecordsUnavailable(
             f"{path}: the list of people who withdrew is not the one that entry {last.seq} of the ledger was made "
             "with, nor one that follows it: an older copy, or another list",

@@ -20,8 +20,6 @@ def of_numbers(blocks: Numbers, outputs: Tensor, labels: Tensor) -> Tensor:
     """What each record adds to its block (n, block), of outputs (n, 1)."""
     outputs = torch.nan_to_num(outputs[:, 0].to(torch.float64), nan=0.0)
     rows = torch.zeros(len(outputs), blocks.block, dtype=torch.float64)
-    if len(outputs) == 0:
-        return rows
     if blocks.is_count:
         seen, exposures = counted(labels.to(torch.float64), outputs)
         rates = torch.nan_to_num(outputs.exp() * exposures, nan=0.0)
@@ -54,8 +52,6 @@ def of_times(blocks: Times, outputs: Tensor, labels: Tensor) -> Tensor:
     """What each record adds to its block (n, block), of the logits of hazards (n, intervals)."""
     hazards = torch.nan_to_num(outputs.to(torch.float64), nan=0.0)
     rows = torch.zeros(len(hazards), blocks.block, dtype=torch.float64)
-    if len(hazards) == 0:
-        return rows
     chances = torch.exp(-torch.nn.functional.softplus(hazards).cumsum(dim=1))
     edges = torch.tensor(blocks.edges, dtype=torch.float64)
     bins = torch.bucketize(chances.mean(dim=1), edges, right=True)

@@ -23,7 +23,7 @@ from privacy.canonical import Fields
 from privacy.ledger.chain import HASH_BYTES, Entry
 from privacy.wire import digest
 
-SECRET_BYTES = MARK_BYTES = SALT_BYTES = 32
+SECRET_BYTES = MARK_BYTES = 32
 PERSON_BYTES = 8
 FIELD = "withdrawn"
 """The field of a release entry that holds the commitment."""

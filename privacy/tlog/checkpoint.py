@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from privacy.errors import MalformedMessage
-from privacy.signing import SIGNATURE_BYTES
+from privacy.signing import SIGNATURE_BYTES, holds
 from privacy.tlog.merkle import HASH_BYTES, root_of
-from privacy.tlog.note import WITNESS, Note, Signature, Verifier, decoded, encoded, holds, note_of
+from privacy.tlog.note import WITNESS, Note, Signature, Verifier, decoded, encoded, note_of
 
 MAX_SIZE = 1 << 63
 _TIME = struct.Struct(">Q")

@@ -12,12 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from privacy.errors import MalformedMessage
-from privacy.signing import IDENTITY_BYTES, SIGNATURE_BYTES, is_identity
+from privacy.signing import IDENTITY_BYTES, holds, is_identity
 
 LOG, WITNESS = 0x01, 0x04
 """Types of a signature: of the note by itself, and of a witness with the time at which it saw it."""
@@ -128,17 +127,6 @@ def _signature(line: str) -> Signature:
     if not line.startswith(_DASH) or not name or len(raw) <= _ID_BYTES:
         raise MalformedMessage("a line under this note is no signature")
     return Signature(name, raw[:_ID_BYTES], raw[_ID_BYTES:])
-
-
-def holds(key: bytes, signature: bytes, statement: bytes) -> bool:
-    """Whether a key signed just these bytes (RFC 8032)."""
-    if len(signature) != SIGNATURE_BYTES or not is_identity(key):
-        return False
-    try:
-        Ed25519PublicKey.from_public_bytes(key).verify(signature, statement)
-    except InvalidSignature:
-        return False
-    return True
 
 
 def encoded(data: bytes) -> str:

@@ -46,34 +46,30 @@ class Folder(Protocol):
 AnyFolder = TypeVar("AnyFolder", bound=Folder)
 
 
-def fold_folder(run: Path, fold: int) -> Path:
-    """Where the part of a run without this fold is."""
-    return run / f"fold-{fold}"
-
-
 def left_of(folder: AnyFolder, text: str, params: Tensor) -> Iterator[tuple[AnyFolder, bytes]]:
     """What is left to play, with the id of each run, the model last. `params`: those that each begins with.
 
     CheckpointError if files of a run that was begun here are gone.
     """
-    if folds_of(folder.plan) is not None:
-        folder.require_whole()
-        base = folder.state(params).run
-        for fold in range(1, (folds_of(folder.plan) or 0) + 1):
-            part = folder.at(fold_folder(folder.path, fold))
-            if not part.is_finished:
-                yield folder.open(part.path, folder.plan, text), run_of(base, fold)
-        yield folder, base
+    if folds_of(folder.plan) is None:
+        yield folder, b""
         return
-    yield folder, b""
+    folder.require_whole()
+    base = folder.state(params).run
+    for fold, part in enumerate(_folds(folder), start=1):
+        if not part.is_finished:
+            yield folder.open(part.path, folder.plan, text), run_of(base, fold)
+    yield folder, base
 
 
 def folds_beside(folder: AnyFolder, run: bytes) -> tuple[AnyFolder, ...]:
     """The folders of all folds, where this is the run of their model; else none."""
-    if fold_of(folder.plan, run) != MODEL:
-        return ()
+    return _folds(folder) if fold_of(folder.plan, run) == MODEL else ()
+
+
+def _folds(folder: AnyFolder) -> tuple[AnyFolder, ...]:
     numbers = range(1, (folds_of(folder.plan) or 0) + 1)
-    return tuple(folder.at(fold_folder(folder.path, fold)) for fold in numbers)
+    return tuple(folder.at(folder.path / f"fold-{fold}") for fold in numbers)
 
 
 def receipts_of(folder: Folder, run: bytes) -> tuple[Receipt, ...]:

@@ -99,7 +99,7 @@ def test_the_id_of_a_part_is_no_way_into_another_plan_while_a_run_with_folds_is_
     site = make_site(tmp_path, plan, "berlin", FIVE["berlin"], policy=policy)
     first, second = RUN[:-1] + b"\x01", RUN[:-1] + b"\x02"
     assert Frame.from_bytes(site.receive(hello(plan, run=first))).kind is Kind.WELCOME
-    before = kinds(site)
+    before, meter = kinds(site), site.meter
     for run in (first, second):
         for wrong in (other, again):
             assert refused(site, hello(wrong, run=run)) is Reason.POLICY
@@ -108,6 +108,7 @@ def test_the_id_of_a_part_is_no_way_into_another_plan_while_a_run_with_folds_is_
     assert Frame.from_bytes(advert).kind is Kind.ADVERT
     assert Frame.from_bytes(site.receive(hello(plan, run=second))).kind is Kind.WELCOME
     assert kinds(site) == before
+    assert site.meter is meter, "what computing took is told of all parts, as their rounds are"
 
 
 @pytest.mark.parametrize("noise", ["distributed", "site", "none"])

@@ -8,10 +8,8 @@ the bytes of a bundle follow from its files: whoever opens it can pack them agai
 from __future__ import annotations
 
 import hashlib
-import os
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +20,7 @@ from federation.audit.bundle.statement import ENVELOPE, FOUND, PAYLOAD_TYPE, Sta
 from federation.audit.outcome import Audit
 from federation.audit.untrusted import is_regular
 from federation.errors import InputError, UnusableFile
+from federation.files import replacing
 from federation.ledger.export import export_lines, load_entries
 from privacy.dsse import sealed
 
@@ -47,22 +46,12 @@ def pack(
     run: Path, ledgers: Sequence[Path], found: Audit, packed: Packed, out: Path, key: Ed25519PrivateKey
 ) -> None:
     """Write the bundle. It is there as a whole, or not at all; UnusableFile if it cannot be written."""
-    beside = out.with_name(out.name + ".new")
     try:
-        beside.unlink(missing_ok=True)  # it could be a link
-        with zipfile.ZipFile(beside, "w") as archive:
+        with replacing(out) as file, zipfile.ZipFile(file, "w") as archive:
             _fill(archive, run, ledgers, found, packed, key)
-        with beside.open("rb") as file:
-            os.fsync(file.fileno())
-        beside.replace(out)
     except OSError as error:
-        with suppress(OSError):
-            beside.unlink(missing_ok=True)
         reason = error.strerror or type(error).__name__
         raise UnusableFile(f"cannot be written ({reason})", hint="name another file", path=out) from None
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
 
 
 def _fill(

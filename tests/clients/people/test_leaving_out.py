@@ -19,7 +19,10 @@ from clients.training.work import Trainer, contribution
 from federation.errors import DataError, TaskError
 from federation.model.task import Dataset, build_task, hashed
 from federation.round.plays import run_of
+from privacy.canonical import JSON
 from privacy.errors import PolicyViolation, RecordsUnavailable
+from privacy.ledger.chain import Entry
+from privacy.ledger.withdrawals import FIELD
 from privacy.mechanism.noise import Stream
 from tests import plans
 from tests.clients.people.houses import BARE, people_of_rows, write_table
@@ -205,6 +208,47 @@ def test_a_list_is_asked_in_every_round_and_takes_time_only_when_it_has_grown(
     assert len(after.data) == len(data) - 2
     assert said(bytes(32)) == listing("P0001").commitment(bytes(32))
     assert people.present(after)[0] is after
+
+
+def test_what_the_ledger_said_is_found_at_once_however_many_withdrew_since(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a round, whose length others see: what is tried for it does not grow with who withdrew."""
+    tried: list[int | None] = []
+    plain = Withdrawals.marks
+
+    def marks(own: Withdrawals, lines: int | None = None) -> tuple[bytes, ...]:
+        tried.append(lines)
+        return plain(own, lines)
+
+    monkeypatch.setattr(Withdrawals, "marks", marks)
+    told: list[Entry] = []
+    people = People(tmp_path / "list", lambda: told[-1] if told else None)
+    names, counts = [f"P{number:04d}" for number in range(60)], []
+    write_list(people.path, listing(*names[:1]))
+    trainer = people.taken(trainer_of(owned()[0]))
+    for number, size in enumerate((1, 2, 50, 50, 60, 60), start=1):
+        write_list(people.path, listing(*names[:size]))
+        tried.clear()
+        people.now()
+        trainer, said = people.present(trainer)
+        counts.append(len(tried))
+        body: dict[str, JSON] = {"run": "aa", "round": number, FIELD: said(bytes(32))}
+        told.append(Entry(number, "release", body, bytes(32), bytes(32), bytes(64)))
+    assert counts[1:] == [
+        3,
+        3,
+        2,
+        3,
+        2,
+    ]  # twice the ledger's word; once more, within the pace, where it has grown
+    again = People(
+        people.path, lambda: told[1]
+    )  # a new process: the list has grown while the site was stopped
+    again.taken(trainer_of(owned()[0]))
+    tried.clear()
+    again.now()
+    assert len(tried) == 1
 
 
 @pytest.mark.parametrize("change", [{"secret": bytes(32)}, {"column": "ward"}], ids=["secret", "column"])
