@@ -104,7 +104,9 @@ def cosign(
     from federation.ledger.proofs import continued_from_text
 
     witness = Witness(name, load_private(key), seen)
-    note = witness.cosign(read_file(file, continued_from_text, "checkpoint or prove --since"), key_named(log))
+    note = witness.cosign(
+        read_file(file, continued_from_text, "checkpoint, cosign or prove --since"), key_named(log)
+    )
     write_output(out, str(note))
     if as_json:
         print_json({"out": str(out), "witness": str(witness.verifier)})
