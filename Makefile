@@ -17,7 +17,7 @@ help: ## this list
 demo: $(READY) ## five hospitals train a model together, privately; prints where the report is
 	$(BIN)/federation demo hospitals
 
-test: $(READY) ## all tests but those that take minutes each (make stories), in about ten minutes on two cores
+test: $(READY) ## all tests but those that take minutes each (make stories), in about a quarter of an hour on two cores
 	$(BIN)/python -m pytest -n auto
 
 test-extras: $(EXTRAS) ## the tests of optional dependencies, which it installs first

@@ -26,6 +26,7 @@ from privacy.tlog.checkpoint import checkpoint_of
 from privacy.tlog.note import LOG, Note, Verifier
 
 Value = TypeVar("Value")
+CHECKPOINT = "checkpoint or cosign"  # the commands that write one
 
 
 def make(site: Path) -> tuple[Note, Verifier]:
@@ -53,7 +54,7 @@ def prove_entry(ledger: Path, seq: int, checkpoint: Path | None) -> Inclusion:
 def prove_continued(ledger: Path, since: Path, checkpoint: Path | None) -> Continued:
     """That the ledger continues what an older checkpoint covers, under a checkpoint of it, or a new one."""
     note, entries = _under(ledger, checkpoint)
-    old = read_file(since, checkpoint_from_text)
+    old = read_file(since, checkpoint_from_text, CHECKPOINT)
     size = checkpoint_of(old).size
     try:
         continued(entries, size, old)  # it is of this history
@@ -64,9 +65,9 @@ def prove_continued(ledger: Path, since: Path, checkpoint: Path | None) -> Conti
         ) from None
 
 
-def read_file(path: Path, parse: Callable[[str], Value]) -> Value:
-    """What `parse` makes of a file's text. UnusableFile where there is none, or it is something else."""
-    hint = "name a file that checkpoint, prove or cosign wrote"
+def read_file(path: Path, parse: Callable[[str], Value], wrote: str) -> Value:
+    """What `parse` makes of a file that `wrote` names the command of. UnusableFile where it is none, or another."""
+    hint = f"name a file that {wrote} wrote"
     try:
         return parse(path.read_text("utf-8"))
     except OSError as error:
@@ -82,7 +83,7 @@ def _under(ledger: Path, checkpoint: Path | None) -> tuple[Note, tuple[Entry, ..
     if checkpoint is None and ledger.suffix != ".toml":
         hint = "name site.toml, whose key signs a new one, or --checkpoint FILE"
         raise InputError("a proof needs a checkpoint", hint=hint)
-    note = make(ledger)[0] if checkpoint is None else read_file(checkpoint, checkpoint_from_text)
+    note = make(ledger)[0] if checkpoint is None else read_file(checkpoint, checkpoint_from_text, CHECKPOINT)
     entries = load_entries(ledger_of(ledger))
     fold(entries)
     return note, entries

@@ -137,8 +137,9 @@ def key_told(text: str) -> Verifier:
     """The key of a text NAME+ID+KEY; InputError for any other."""
     try:
         return verifier_from_text(text)
-    except MalformedMessage as error:
-        raise InputError(error.message, hint=_ASK_KEY) from None
+    except MalformedMessage:
+        hint = "a key is NAME+ID+KEY, as federation ledger checkpoint and cosign print it"
+        raise InputError("this is no key of a ledger or a witness", hint=hint) from None
 
 
 def verify(proof: Inclusion, log: Verifier, witnesses: list[Verifier]) -> dict[str, int]:

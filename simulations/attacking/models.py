@@ -73,7 +73,8 @@ def trained(
 def require_count(count: int | None) -> None:
     """InputError for a number of models that makes no attack."""
     if count is not None and not (LEAST <= count <= MOST and count % 2 == 0):
-        raise InputError(f"{count} models: an even number from {LEAST} to {MOST}", hint="leave it out")
+        hint = "name one, or leave --models out"
+        raise InputError(f"{count} models: not an even number from {LEAST} to {MOST}", hint=hint)
 
 
 def affordable(seconds: float) -> int:

@@ -96,8 +96,10 @@ def _require_nothing_else(path: Path, found: Unpacked, again: Path) -> None:
 def _unpack(archive: zipfile.ZipFile, folder: Path, path: Path) -> Unpacked:
     members = {member.filename: member for member in archive.infolist()}
     _require_stored(archive.infolist(), path)
-    if len(members) < len(archive.infolist()) or ENVELOPE not in members:
-        raise _edited(path, "it has no envelope, or a file twice")
+    if ENVELOPE not in members:
+        raise _edited(path, "it has no envelope, or is another zip file")
+    if len(members) < len(archive.infolist()):
+        raise _edited(path, "it has a file twice")
     if members[ENVELOPE].file_size > MAX_ENVELOPE:
         raise _edited(path, "its envelope is too long")
     try:

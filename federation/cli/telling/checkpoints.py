@@ -72,7 +72,7 @@ def prove(
     elif since is not None and entry is None:
         proof = prove_continued(site, since, checkpoint)
     else:
-        raise InputError("what is to be proven?", hint="give one of --entry N and --since CHECKPOINT")
+        raise InputError("a proof is of one thing", hint="give either --entry N or --since CHECKPOINT")
     write_output(out, str(proof))
     what = f"entry {entry}" if isinstance(proof, Inclusion) else f"continues its first {proof.old} entries"
     if as_json:
@@ -104,7 +104,9 @@ def cosign(
     from federation.ledger.proofs import continued_from_text
 
     witness = Witness(name, load_private(key), seen)
-    note = witness.cosign(read_file(file, continued_from_text), key_named(log))
+    note = witness.cosign(
+        read_file(file, continued_from_text, "checkpoint, cosign or prove --since"), key_named(log)
+    )
     write_output(out, str(note))
     if as_json:
         print_json({"out": str(out), "witness": str(witness.verifier)})
@@ -120,7 +122,7 @@ def verify_proof(file: Path, log: str, witnesses: list[str], as_json: bool) -> N
     from federation.ledger.proofs import inclusion_from_text
     from privacy.tlog.checkpoint import checkpoint_of
 
-    proof = read_file(file, inclusion_from_text)
+    proof = read_file(file, inclusion_from_text, "prove --entry")
     by = key_named(log)
     times = verify(proof, by.verifier(proof.note), [key_told(witness) for witness in witnesses])
     told, seen = checkpoint_of(proof.note), {name: _moment(seconds) for name, seconds in times.items()}

@@ -89,9 +89,11 @@ def _worse(found: BesideAlone) -> str:
     if not known:
         return ""
     if not found.worse:
-        of = f"None of the {len(known)} sites" if len(known) > 1 else "The one site"
+        of = f"None of the {len(known)} sites whose records tell does"
+        if len(known) == 1:
+            of = "The one site whose records tell does not do"
         return (
-            f"{of} whose records tell does clearly worse with the others than by a model of its own, by {metric}. "
+            f"{of} clearly worse with the others than by a model of its own, by {metric}. "
             "Where intervals are wide, that says little."
         )
     shown = [f"{name} ({_gain(found, name)})" for name in found.worse[:_TOLD_SITES]]

@@ -54,6 +54,8 @@ def test_a_site_that_clearly_does_worse_is_named_and_one_that_gains_is_not() -> 
     assert said.startswith("Worse with the others than by a model of its own, by AUC: lost (-0.")
     calm = BesideAlone(metric="auc", sites={name: found.sites[name] for name in ("won", "few")})
     assert "None of the 2 sites" in worse(Evaluation(pooled={}, sites={}, beside_alone=calm))
+    single = BesideAlone(metric="auc", sites={"won": found.sites["won"]})
+    assert "tell does not do clearly worse" in worse(Evaluation(pooled={}, sites={}, beside_alone=single))
 
 
 def test_by_chance_alone_hardly_any_site_is_accused() -> None:

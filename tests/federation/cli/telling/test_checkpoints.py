@@ -187,7 +187,7 @@ def test_a_witness_that_did_not_sign_is_missed(command: Command, site: Path) -> 
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["prove", "SITE", "--out", "x"], "give one of --entry N and --since"),
+        (["prove", "SITE", "--out", "x"], "give either --entry N or --since"),
         (["prove", "SITE", "--entry", "999", "--out", "x"], "has no entry 999"),
         (["prove", "SITE", "--since", "SITE", "--out", "x"], "no signed note"),
         (["prove", "journal.sqlite", "--entry", "0", "--out", "x"], "needs a checkpoint"),
