@@ -37,7 +37,7 @@ class Seen:
                 "will_leave",
                 name=seen.name,
                 plan=seen.plan.digest,
-                purpose=dict(seen.purpose).get(TITLES["intended"]),
+                purpose=dict(seen.purpose).get(TITLES["use"]),
                 detail=told["each round"],
                 risk=told["risk"],
             )

@@ -16,11 +16,11 @@ _LONGEST = 1000  # characters of a paragraph
 _MOST = 20  # paragraphs of a field
 
 TITLES: Final = {
-    "intended": "intended purpose",
+    "use": "intended purpose",
     "out_of_scope": "out of scope",
     "controllers": "controllers and their roles",
     "legal_basis": "legal basis",
-    "assessment": "impact assessment or ethics vote",
+    "reference": "impact assessment or ethics vote",
     "retention": "retention",
     "recipients": "recipients",
     "contact": "contact",
@@ -61,15 +61,15 @@ def _check(paragraphs: tuple[str, ...]) -> None:
 class Purpose(Table):
     """Each field is a paragraph or a list of paragraphs, of printable characters in one line each.
 
-    `controllers`: who decides, and in which role. `assessment`: where the impact assessment or the ethics vote is
+    `controllers`: who decides, and in which role. `reference`: where the impact assessment or the ethics vote is
     filed. `retention`: how long model and records of the run are kept. `recipients`: who gets the model.
     """
 
-    intended: Paragraphs | None = Field(default=None, examples=['"find heart disease at admission"'])
+    use: Paragraphs | None = Field(default=None, examples=['"find heart disease at admission"'])
     out_of_scope: Paragraphs | None = Field(default=None, examples=['"decisions about insurance"'])
     controllers: Paragraphs | None = Field(default=None, examples=['["St. Mary, Berlin: joint controller"]'])
     legal_basis: Paragraphs | None = Field(default=None, examples=['"GDPR Art. 9(2)(j)"'])
-    assessment: Paragraphs | None = Field(default=None, examples=['"DPIA 2026-14; ethics vote EK-221"'])
+    reference: Paragraphs | None = Field(default=None, examples=['"DPIA 2026-14; ethics vote EK-221"'])
     retention: Paragraphs | None = Field(default=None, examples=['"model: 10 years; ledgers: 10 years"'])
     recipients: Paragraphs | None = Field(default=None, examples=['["the four hospitals"]'])
     contact: Paragraphs | None = Field(default=None, examples=['"dpo@example.org"'])
@@ -83,7 +83,7 @@ class Purpose(Table):
     @model_validator(mode="after")
     def _says_something(self) -> Self:
         if not self.to_json():
-            raise Mistake("says nothing", 'leave the table out, or write: intended = "..."')
+            raise Mistake("says nothing", 'leave the table out, or write: use = "..."')
         return self
 
     def to_json(self) -> dict[str, list[str]]:

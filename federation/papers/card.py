@@ -86,7 +86,7 @@ def _content(facts: Facts) -> Iterator[_Field]:
             ),
             (
                 "KnownBiasesOrEthicalConsiderations",
-                f"{_fairness(facts).rstrip('.')}. Assessment or ethics vote: {facts.purpose('assessment')}",
+                f"{_fairness(facts).rstrip('.')}. Assessment or ethics vote: {facts.purpose('reference')}",
             ),
             ("ClinicalRiskLevel", BLANK),
         ],
@@ -123,7 +123,7 @@ def _people(facts: Facts) -> Iterator[str]:
 
 def _uses(facts: Facts) -> list[_Field]:
     return [
-        ("IntendedUseAndWorkflow", facts.purpose("intended")),
+        ("IntendedUseAndWorkflow", facts.purpose("use")),
         ("PrimaryIntendedUsers", f"{BLANK}. Recipients of the model: {facts.purpose('recipients')}"),
         ("HowToUse", _use(facts)),
         ("TargetedPatientPopulation", BLANK),

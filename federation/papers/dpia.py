@@ -39,7 +39,7 @@ def _processing(facts: Facts) -> Iterator[str]:
     yield from table(
         ("what", "as stated"),
         [
-            ("purpose", facts.purpose("intended")),
+            ("purpose", facts.purpose("use")),
             ("not for", facts.purpose("out_of_scope")),
             ("why an assessment is due (Art. 35(1), (3))", BLANK),
             ("controllers and roles", facts.purpose("controllers")),
@@ -177,7 +177,7 @@ def _review(facts: Facts) -> Iterator[str]:
     yield from table(
         ("what", "as stated"),
         [
-            ("assessment or ethics vote on file", facts.purpose("assessment")),
+            ("assessment or ethics vote on file", facts.purpose("reference")),
             ("advice of the data-protection officer (Art. 35(2))", BLANK),
             ("codes of conduct (Art. 35(8))", BLANK),
             ("views of data subjects (Art. 35(9))", BLANK),

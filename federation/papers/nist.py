@@ -279,7 +279,7 @@ def _security(facts: Facts) -> _Answers:
 def _collection(facts: Facts) -> _Answers:
     yield (
         "What is the purpose, and on which legal basis?",
-        (f"Purpose: {facts.purpose('intended')}. Legal basis: {facts.purpose('legal_basis')}"),
+        (f"Purpose: {facts.purpose('use')}. Legal basis: {facts.purpose('legal_basis')}"),
     )
     yield "What is out of scope?", facts.purpose("out_of_scope")
     yield (
@@ -290,7 +290,7 @@ def _collection(facts: Facts) -> _Answers:
         "Could the raw data leak before privacy is applied?",
         (
             "Differential privacy says nothing about the sites' own systems. Protection there: "
-            f"{BLANK}. Assessment on file: {facts.purpose('assessment')}"
+            f"{BLANK}. Assessment on file: {facts.purpose('reference')}"
         ),
     )
     yield (

@@ -39,7 +39,7 @@ def _entry(facts: Facts) -> dict[str, Any]:
             "basic": {
                 "name": report.name,
                 "data_curators": list(_curators(facts)),
-                "intended_use": facts.purpose("intended"),
+                "intended_use": facts.purpose("use"),
                 "data_product_type": "Summary statistics"
                 if facts.plan.task_is_tally
                 else "Machine learning model",
@@ -71,7 +71,7 @@ def _notes(facts: Facts) -> str:
         [
             *said,
             f"Contact: {facts.purpose('contact')}.",
-            f"Assessment or ethics vote: {facts.purpose('assessment')}.",
+            f"Assessment or ethics vote: {facts.purpose('reference')}.",
         ]
     )
 

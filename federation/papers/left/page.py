@@ -89,7 +89,7 @@ def _budgets(told: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _purpose(plan: Plan) -> str:
-    return "" if plan.purpose is None else " ".join(plan.purpose.intended or ())
+    return "" if plan.purpose is None else " ".join(plan.purpose.use or ())
 
 
 def _drawn(study: Study) -> str:

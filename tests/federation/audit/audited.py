@@ -32,9 +32,7 @@ from tests.worlds import name_coordinator, rows_of, text_of, write_csv, write_si
 
 ROUNDS = 4
 SITES = ("ash", "birch", "cedar")
-TEXT = (
-    text_of(noise="distributed", rounds=ROUNDS, sample_rate=0.5) + '\n[purpose]\nintended = "find the ill"\n'
-)
+TEXT = text_of(noise="distributed", rounds=ROUNDS, sample_rate=0.5) + '\n[purpose]\nuse = "find the ill"\n'
 EVALUATED = text_of(noise="distributed", rounds=2).replace("[evaluation]", "[evaluation]\nepsilon = 1.0")
 Steps = list[tuple[str, dict[str, Any]]]  # kind and body of the entries of a ledger, in order
 

@@ -173,7 +173,7 @@ def test_an_epsilon_below_what_was_spent_is_named(run: Path) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        lambda r: r["purpose"].update(intended=["sell what is known of the ill"]),
+        lambda r: r["purpose"].update(use=["sell what is known of the ill"]),
         lambda r: r["purpose"].update(recipients=["anybody"]),
         lambda r: r.pop("purpose"),
         lambda r: r["privacy"].update(private=False),

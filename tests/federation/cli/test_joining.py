@@ -58,7 +58,7 @@ def attended(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     return calls
 
 
-FOR_PEOPLE = f'{TEXT}\n[purpose]\nintended = "find heart disease"\ncontact = "dpo@example.org"\n'
+FOR_PEOPLE = f'{TEXT}\n[purpose]\nuse = "find heart disease"\ncontact = "dpo@example.org"\n'
 
 
 @pytest.fixture

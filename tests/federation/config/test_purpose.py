@@ -9,7 +9,7 @@ from federation.errors import PlanError
 from federation.plan.plan import Plan, parse
 from tests.plans import TEXT
 
-WORDS = 'intended = "find heart disease at admission"\ncontrollers = ["St. Mary: joint", "Bank: processor"]\n'
+WORDS = 'use = "find heart disease at admission"\ncontrollers = ["St. Mary: joint", "Bank: processor"]\n'
 MADE_UP = "x" * 1001
 
 
@@ -36,7 +36,7 @@ def test_it_survives_the_file_and_the_network() -> None:
 
 
 def test_its_lines_are_in_the_order_of_documents() -> None:
-    purpose = Purpose(contact=("c",), controllers=("a", "b"), intended=("i",))
+    purpose = Purpose(contact=("c",), controllers=("a", "b"), use=("i",))
     told = [("intended purpose", "i"), ("controllers and their roles", "a · b"), ("contact", "c")]
     assert list(purpose.lines()) == list(lines(purpose.to_json())) == told
     assert list(TITLES) == list(Purpose.model_fields)
@@ -46,14 +46,14 @@ def test_its_lines_are_in_the_order_of_documents() -> None:
     ("words", "told"),
     [
         ("", "purpose: says nothing"),
-        ('intended = ""', "must be 1 to 1000 characters"),
-        (f'intended = "{MADE_UP}"', "must be 1 to 1000 characters"),
-        ('intended = "to heal\\nbudget  ok"', "line breaks"),
-        ('intended = "to heal\\u001b[2J"', "not printed"),
-        ('intended = "to \\u202eheal"', "not printed"),
-        ("intended = 7", "purpose.intended"),
+        ('use = ""', "must be 1 to 1000 characters"),
+        (f'use = "{MADE_UP}"', "must be 1 to 1000 characters"),
+        ('use = "to heal\\nbudget  ok"', "line breaks"),
+        ('use = "to heal\\u001b[2J"', "not printed"),
+        ('use = "to \\u202eheal"', "not printed"),
+        ("use = 7", "purpose.use"),
         ("recipients = " + str(["x"] * 21).replace("'", '"'), "more than 20 paragraphs"),
-        ('intend = "to heal"', 'did you mean "intended"'),
+        ('uses = "to heal"', 'did you mean "use"'),
     ],
     ids=["nothing", "empty", "long", "line break", "escape", "right to left", "number", "many", "misspelt"],
 )

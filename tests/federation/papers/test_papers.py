@@ -29,7 +29,7 @@ from tests.federation.command import Command
 from tests.federation.papers.forms import CARD, FACTS, METRIC, REGISTRY
 
 HOSTILE = 'a <b>&amp; "quoted": - # | x [link](http://x) `code` *star*'
-PURPOSE = f"\n[purpose]\nintended = {HOSTILE!r}\ncontrollers = ['One: joint', 'Two: joint']\n"
+PURPOSE = f"\n[purpose]\nuse = {HOSTILE!r}\ncontrollers = ['One: joint', 'Two: joint']\n"
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +178,7 @@ def test_no_paper_points_at_what_it_does_not_hold_or_says_a_thing_twice(facts: F
 def test_what_the_plan_says_of_one_thing_fills_no_blank_of_another(facts: Facts) -> None:
     """Recipients are no users, retention is no maintenance, an assessment is no justification."""
     told = Purpose(
-        recipients=("RR",), retention=("TT",), assessment=("AA",), contact=("CC",), controllers=("OO",)
+        recipients=("RR",), retention=("TT",), reference=("AA",), contact=("CC",), controllers=("OO",)
     )
     known = replace(facts, plan=facts.plan.model_copy(update={"purpose": told}))
     root = ElementTree.fromstring(model_card(known))  # noqa: S314  our own text

@@ -31,7 +31,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Berlin after a round of a run of four."""
     folder = tmp_path_factory.mktemp("left")
     path = write_site(folder)
-    (folder / "plan.toml").write_text(f'{PLAN.to_toml()}\n[purpose]\nintended = "help <all> patients"\n')
+    (folder / "plan.toml").write_text(f'{PLAN.to_toml()}\n[purpose]\nuse = "help <all> patients"\n')
     take_part(folder)
     return path
 
