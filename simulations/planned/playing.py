@@ -118,8 +118,7 @@ def _reported(folder: RunFolder, world: World, paid: Paid, seconds: float) -> Re
         seconds=seconds,
         evaluated=paid.evaluated,
     )
-    sizes = {member.site: member.size for member in world.members}
-    sites = (line.model_copy(update={"records": sizes[line.id]}) for line in report.sites)
+    sites = (line.model_copy(update={"records": len(world.training[line.id])}) for line in report.sites)
     kept = folder.kept(world.roster, paid.state.params.numel())
     told = {"made": Made.now(paid.state.run), "transcripts": kept, "sites": tuple(sites)}
     return with_folds(report.model_copy(update=told), folder, paid.state.run)

@@ -139,6 +139,23 @@ def test_an_audit_finds_a_fold_that_is_gone_and_a_figure_that_is_not_its_receipt
     assert "fold-missing" in {one.id for one in audit(run).findings}
 
 
+def test_of_patients_a_site_has_more_records_and_these_are_told(
+    tmp_path: Path,
+) -> None:
+    sites, heard = tmp_path / "sites", list[str]()
+    sites.mkdir()
+    for name in ("ash", "birch", "cedar"):
+        rows = [f"{name}{number // 2},0.{number % 9},{'ab'[number % 2]}" for number in range(80)]
+        (sites / f"{name}.csv").write_text("\n".join(["who,x,y", *rows]) + "\n")
+    plan = plan_of("patient", 'patient = "who"')
+
+    def run() -> Any:
+        return simulate(plan, sites, tmp_path / "run", engine="protocol", public=True, notice=heard.append)
+
+    assert [site.records for site in run().sites] == [80] * 3
+    assert audit(tmp_path / "run").verdict == "pass" and not heard
+
+
 class Killed(Exception):
     pass
 
