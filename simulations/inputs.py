@@ -23,6 +23,7 @@ from federation.files import kept, replace_file
 from federation.model.params import initial_params, params_bytes
 from federation.plan.plan import Plan
 from federation.plan.tabular import TabularTask
+from federation.report.files import REPORT
 from federation.report.report import Report
 from federation.sums.engines import option
 from privacy.signing import public_identity
@@ -82,6 +83,16 @@ def require_ended(world: World, report: Report, result: Path) -> bool:
         told = {site.id: {count: str(site.records)} for site in report.sites}
         _compare_sites(told, {name: {count: str(len(world.training[name]))} for name in world.listed})
     return False
+
+
+def said_of_ended(world: World, report: Report, out: Path) -> str:
+    """That the finished run in a folder is shown, and what was compared before. OtherRun as `require_ended`."""
+    how = f"by engine {report.engine} with seed {report.seed}"
+    said = f"nothing was run: {out} holds this run already, finished {how}"
+    if require_ended(world, report, out / REPORT):
+        return f"{said}, on these data"
+    least = "only names of sites and their numbers of records were compared"
+    return f"{said}; this machine knows no fingerprints of its data, so {least}"
 
 
 def _lasting(inputs: Inputs) -> Inputs:

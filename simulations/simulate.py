@@ -38,7 +38,7 @@ from simulations.fairness.energy import with_energy
 from simulations.fairness.paired import beside_alone, said_at_sites
 from simulations.faults.kept import keep_faults, require_same, suffered
 from simulations.faults.rules import Faults, load_faults
-from simulations.inputs import keep_ended, keep_inputs, require_ended
+from simulations.inputs import keep_ended, keep_inputs, said_of_ended
 from simulations.messages import play_messages
 from simulations.optional import DIVERGED, Optional
 from simulations.summary import model_of, pooled_metrics, summarize, with_baseline
@@ -144,7 +144,7 @@ def simulate(
     folder = RunFolder.open(out, plan, text)
     with folder.alone(), ExitStack() as stack:
         if (done := over()) is not None:  # also by another process meanwhile
-            notice(_said(out, done, require_ended(world, done, out / REPORT)))
+            notice(said_of_ended(world, done, out))
             return draw(done)
         keep_inputs(world, engine, out / "checkpoint")
         keep_faults(faults, out / "checkpoint")
@@ -322,14 +322,6 @@ def _finished(
         if done.fold != (None if parted is None else parted.fold):
             raise OtherRun(f"{out} holds a fold of a cross-validation", hint="name another folder")
     return done
-
-
-def _said(out: Path, done: Report, is_compared: bool) -> str:
-    said = f"nothing was run: {out} holds this run already, finished by engine {done.engine} with seed {done.seed}"
-    if is_compared:
-        return f"{said}, on these data"
-    least = "only names of sites and their numbers of records were compared"
-    return f"{said}; this machine knows no fingerprints of its data, so {least}"
 
 
 def _world(

@@ -134,6 +134,8 @@ def _evaluation(world: World, model: nn.Module, missing: Mapping[str, str]) -> E
 
 def _groups(world: World, model: nn.Module) -> dict[str, Any]:
     """Figures by group, where the plan names any and they can be made."""
+    if not world.plan.evaluation.groups:
+        return {}
     held = [data for _, data in sorted(world.held_out.items())]
     with suppress(Exception):  # as any figure that a run can do without (simulations/optional.py)
         said = judge_of(world.outcome).predict(model, _pool(world)[0])

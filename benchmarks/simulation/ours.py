@@ -99,7 +99,7 @@ class Cohort:
             secret = Stream(os.urandom(32))
             rows = program.noised_updates(self.terms, self.params, secret, NORM, lambda _, totals: totals)
         else:
-            streams = (trainer.stream(self.round) for trainer in self.trainers)
+            streams = [trainer.stream(self.round) for trainer in self.trainers]
             rows = program.updates(self.terms, self.params, streams)
         for _, part in rows:
             total += part.sum(dim=0)

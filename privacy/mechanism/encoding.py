@@ -95,15 +95,12 @@ class Codec:
 
     def encode_rows(self, rows: Tensor, words: Words | None = None) -> Integers:
         """`encode` of each row of `rows` (n, d). `words` (n, d), uniform below 2^64, are the coins of them."""
-        given = rows.detach().cpu()
-        exact = given if given.is_floating_point() and given.element_size() == 4 else given.double()
-        flat = exact.contiguous().view(-1).numpy()
+        flat = _exact(rows).contiguous().view(-1).numpy()
         coins = None if words is None else words.reshape(-1)
         integers = np.empty(len(flat), np.int64)
         for start in range(0, len(flat), _BLOCK):
             block = slice(start, start + _BLOCK)
-            scaled = flat[block].astype(np.float64)
-            scaled /= self.step
+            scaled = self._scaled(flat[block])
             # Rounding is monotone, so the ends tell; they are NaN if any of them is, and NaN fails a comparison.
             if not (np.rint(scaled.max()) <= self.limit and np.rint(scaled.min()) >= -self.limit):
                 raise self._overflow(scaled, start, rows.shape[1])
@@ -119,8 +116,7 @@ class Codec:
 
         Blocks of whole rows, in floats: whole numbers up to the limit, of so few rows that their sums are exact.
         """
-        given = rows.detach().cpu()
-        exact = given if given.is_floating_point() and given.element_size() == 4 else given.double()
+        exact = _exact(rows)
         matrix, total = exact.numpy(), np.zeros(rows.shape[1], np.int64)
         count = min(_MOST_ROWS, max(1, _BLOCK // max(1, len(total))))
         for start in range(0, len(matrix), count):
@@ -186,6 +182,12 @@ class Codec:
         import torch  # a second of loading that sizes alone, as of `federation check`, do without
 
         return torch.from_numpy(integers.astype(np.float64) * self.step)
+
+
+def _exact(rows: Tensor) -> Tensor:
+    """The same numbers on this machine's processor, in float32 if they are, else in float64."""
+    given = rows.detach().cpu()
+    return given if given.is_floating_point() and given.element_size() == 4 else given.double()
 
 
 def _round_by_coins(scaled: NDArray[np.float64], words: Words) -> NDArray[np.float64]:

@@ -19,9 +19,10 @@ import numpy as np
 import torch
 
 from clients.data.folders import find_sites
-from federation.errors import InputError, OtherRun
+from federation.errors import CheckpointError, InputError, OtherRun
 from federation.plan.plan import Plan
 from federation.plan.tabular import TabularTask
+from federation.report.files import read_report
 from federation.report.report import Report
 from federation.report.said.finished import Finished, open_run, plan_of
 from privacy.mechanism.noise import Stream
@@ -163,11 +164,9 @@ def _world(finished: Finished, data: Path) -> World:
 
 
 def _report(run: Path) -> Report:
-    import json
-
     try:
-        return Report.from_json(json.loads((run / "report.json").read_text("utf-8")))
-    except (ValueError, OSError):
+        return read_report(run)
+    except CheckpointError:
         raise OtherRun(f"{run}: report.json is none of this version", hint="simulate again") from None
 
 

@@ -78,7 +78,7 @@ def found(scores: Floats, within: Bits) -> Found:
     return Found(
         members,
         others,
-        {rate: _hits(inside, outside, rate) for rate in FALSE_ALARMS},
+        {rate: _hits(inside, outside, _allowed(rate, others)) for rate in FALSE_ALARMS},
         of_difference(*surer),
         of_auc(_auc(inside, outside), members, others),
         _roc(inside, outside),
@@ -96,8 +96,12 @@ def exact_share(hits: int, of: int, error: float = _ERROR) -> Estimate:
     return Estimate(hits / of, low, high)
 
 
-def _hits(inside: Floats, outside: Floats, rate: float) -> Hits:
-    allowed = math.floor(rate * len(outside) + 1e-9)
+def _allowed(rate: float, others: int) -> int:
+    return math.floor(rate * others + 1e-9)
+
+
+def _hits(inside: Floats, outside: Floats, allowed: int) -> Hits:
+    """Where at most so many others are accused."""
     threshold = float(outside[len(outside) - 1 - allowed])  # whoever is surer than this is accused
     right = _above(inside, threshold)
     return Hits(right, _above(outside, threshold), exact_share(right, len(inside)))
@@ -105,12 +109,13 @@ def _hits(inside: Floats, outside: Floats, rate: float) -> Hits:
 
 def _roc(inside: Floats, outside: Floats) -> tuple[Point, ...]:
     """At rates of false alarms that lie evenly on a logarithmic scale, from the least that can be seen."""
-    rates = np.geomspace(1 / len(outside), 1.0, _PLACES)
-    counts = np.unique(np.floor(rates * len(outside) + 1e-9).astype(int))
-    points = []
-    for count in counts[counts < len(outside)]:
-        right = _above(inside, float(outside[len(outside) - 1 - count]))
-        points.append(Point(float(count / len(outside)), *exact_share(right, len(inside))))  # type: ignore[arg-type]
+    others = len(outside)
+    counts = sorted({_allowed(float(rate), others) for rate in np.geomspace(1 / others, 1.0, _PLACES)})
+    points = (
+        Point(count / others, *_hits(inside, outside, count).share)  # type: ignore[arg-type]
+        for count in counts
+        if count < others
+    )
     return (*points, Point(1.0, 1.0, 1.0, 1.0))
 
 

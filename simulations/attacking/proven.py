@@ -12,7 +12,7 @@ from federation.plan.plan import Plan
 from privacy.accounting.events import Event, GaussianEvent, ReplacedEvent
 from privacy.accounting.merged import merge
 from privacy.accounting.remembered import auditors
-from privacy.accounting.risks.charged import risk_for
+from privacy.accounting.risks.charged import promised_risk
 from privacy.accounting.risks.enclosed import above
 from privacy.accounting.risks.figures import Curve, Pair, Risk, tpr
 from privacy.accounting.units import Patient
@@ -64,13 +64,12 @@ def proven_of(plan: Plan, people: People) -> Proven | None:
     delta = plan.privacy.delta
     if delta is None:
         return None
-    training = plan.charges[0]
     patient = Patient(plan.privacy.records_per_patient or 1, people.sites)
     try:
-        event = training.to(people.unit, patient)
+        event = plan.charges[0].to(people.unit, patient)
     except UnsafeParameters:
         return None
-    risk = risk_for([training], people.unit, patient, delta)
+    risk = promised_risk([event], delta)
     if risk is None:
         return None
     return Proven(risk, _pair([event], delta), _pair([_replaced(event)], delta))

@@ -40,6 +40,15 @@ class _Kept:
         return room[:size].reshape(shape)
 
 
+def _grown(room: _Floats, blocks: int) -> _Floats:
+    """An array of at least so many blocks that begins with what was in this one."""
+    if len(room) >= blocks:
+        return room
+    more = np.empty((blocks, *room.shape[1:]), np.float32)
+    more[: len(room)] = room
+    return more
+
+
 class _Held:
     """The weights and biases of one layer at all sites, and at the further blocks of a step."""
 
@@ -55,20 +64,14 @@ class _Held:
 
     def weights(self, blocks: int) -> _Floats:
         """(i, in, out), or (i, out, in) where it is turned, with the biases of a first layer."""
-        if len(self._room) < blocks:
-            more = np.empty((blocks, *self._shape), np.float32)
-            more[: len(self._room)] = self._room
-            self._room = more
+        self._room = _grown(self._room, blocks)
         return self._room[:blocks]
 
     def biases(self, blocks: int) -> _Floats | None:
         """(i, out), if there are any apart from the weights."""
         if self.folded or not self.layer.biased:
             return None
-        if len(self._biases) < blocks:
-            more = np.empty((blocks, self.layer.outputs), np.float32)
-            more[: len(self._biases)] = self._biases
-            self._biases = more
+        self._biases = _grown(self._biases, blocks)
         return self._biases[:blocks]
 
     def begin(self, weights: _Floats, biases: _Floats, sites: int) -> None:

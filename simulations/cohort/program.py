@@ -8,8 +8,7 @@ gradient is not finite, is done by the site's own code, on the batches that were
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -20,14 +19,13 @@ from federation.model.task import Dataset, Task
 from federation.plan.plan import Plan
 from federation.round.terms import Terms
 from privacy.mechanism.noise import Stream
-from privacy.mechanism.repeatable import Repeatables
 from simulations.cohort.batches import Shelf
 from simulations.cohort.in_turn import Turn, in_turn
 from simulations.cohort.pool import Pool
 from simulations.cohort.slices import Noised, Setting, Slice
 from simulations.cohort.ways import Way, way_of
 
-Streams = Iterable[Stream] | Stream
+Streams = Sequence[Stream] | Stream
 """A site's stream each, in the order of the members, as `site_stream` makes them; or one secret stream for all."""
 Rows = tuple[slice, Tensor]
 Names = tuple[str, ...] | None
@@ -121,10 +119,9 @@ class CohortProgram:
 
     def _slices(self, setting: Setting, way: Way, streams: Streams, asked: Names) -> Iterator[Slice]:
         names = setting.terms.parameters.members if asked is None else asked
-        each = streams if isinstance(streams, Stream | Repeatables) else iter(streams)
         for start in range(0, len(names), way.at_once):
             part = names[start : start + way.at_once]
-            own = each if isinstance(each, Stream) else _next(each, start, len(part))
+            own = streams if isinstance(streams, Stream) else streams[start : start + len(part)]
             stack = None if way.net is None else self._shelf.stack(part)
             yield Slice(setting, part, start, way, stack, own)
 
@@ -138,9 +135,3 @@ class CohortProgram:
             batch = terms.plan.training.sample_rate * terms.parties.largest
             self._ways[dtype] = way_of(self._task, like, batch, dtype, self._device)
         return self._ways[dtype]
-
-
-def _next(streams: Repeatables | Iterator[Stream], start: int, count: int) -> Sequence[Stream]:
-    if isinstance(streams, Repeatables):
-        return streams[start : start + count]
-    return list(islice(streams, count))

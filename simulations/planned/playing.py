@@ -22,7 +22,7 @@ from federation.errors import InputError
 from federation.model.params import initial_params
 from federation.plan.plan import Plan
 from federation.plan.tabular import TabularTask
-from federation.report.files import write_page, write_report
+from federation.report.files import REPORT, write_page, write_report
 from federation.report.receipt import Receipt
 from federation.report.report import Made, Metrics, Report
 from federation.report.summary import summary_of
@@ -30,7 +30,7 @@ from federation.round.plays import MODEL, fold_of, rounds_before
 from server.folds.parts import left_of, with_folds
 from server.run_folder import RunFolder
 from simulations.accounts.run import Paid, Telling
-from simulations.inputs import keep_inputs
+from simulations.inputs import keep_ended, keep_inputs, said_of_ended
 from simulations.messages import Part, play_messages
 from simulations.virtual.population import Population
 from simulations.world import World, keep_identities, read_world
@@ -59,10 +59,7 @@ def simulate_planned(
         hint = "give --engine protocol, without faults; exact figures: remove the line, and --folds 5"
         raise InputError("a plan with evaluation.folds is played message by message", hint=hint)
     torch.set_num_threads(1)
-    folder = RunFolder(out, plan)
-    if folder.is_finished and (done := RunFolder.open(out, plan, text).finished(_ENGINE, simulated=True)):
-        notice(f"nothing was run: {out} holds this run already, finished with seed {done.seed}")
-        return done
+    _finished(out, plan, text)  # refuses another plan before anybody reads data
     stage("reading the data", 0, 0)
     found = find_sites(Path(sites), any_format=not isinstance(plan.task, TabularTask))
     _require_plain(found.sites)
@@ -71,6 +68,9 @@ def simulate_planned(
     folder, journals = RunFolder.open(out, plan, text), out / "journals"
     with folder.alone():
         world = read_world(plan, found.sites, out / "checkpoint" / "keys")
+        if (done := _finished(out, plan, text)) is not None:
+            notice(said_of_ended(world, done, out))
+            return done
         keep_inputs(world, _ENGINE, out / "checkpoint")
         keep_identities(world, out / "checkpoint" / "keys")
         for own, run in left_of(folder, text, initial_params(world.task.model, plan.federation.seed)):
@@ -78,6 +78,13 @@ def simulate_planned(
             stage(f"fold {fold} of {plan.evaluation.folds}" if fold else "the model", 0, 0)
             report = _played(own, world, Part(run, journals), _through(plan, run, progress))
     return report
+
+
+def _finished(out: Path, plan: Plan, text: str) -> Report | None:
+    """The report that `out` already holds; None if anything is left to do. Makes no folder."""
+    if not RunFolder(out, plan).is_finished:
+        return None
+    return RunFolder.open(out, plan, text).finished(_ENGINE, simulated=True)
 
 
 def _through(plan: Plan, run: bytes, progress: Progress | None) -> Progress:
@@ -102,6 +109,8 @@ def _played(folder: RunFolder, world: World, part: Part, progress: Progress) -> 
     report = _reported(folder, world, paid, time.perf_counter() - started)
     write_report(folder.path, report)
     write_page(folder.path, report)
+    if fold_of(world.plan, part.run) == MODEL:
+        keep_ended(folder.path / "checkpoint", folder.path / REPORT)
     folder.close()
     return report
 
@@ -118,8 +127,7 @@ def _reported(folder: RunFolder, world: World, paid: Paid, seconds: float) -> Re
         seconds=seconds,
         evaluated=paid.evaluated,
     )
-    sizes = {member.site: member.size for member in world.members}
-    sites = (line.model_copy(update={"records": sizes[line.id]}) for line in report.sites)
+    sites = (line.model_copy(update={"records": len(world.training[line.id])}) for line in report.sites)
     kept = folder.kept(world.roster, paid.state.params.numel())
     told = {"made": Made.now(paid.state.run), "transcripts": kept, "sites": tuple(sites)}
     return with_folds(report.model_copy(update=told), folder, paid.state.run)

@@ -16,7 +16,7 @@ import torch
 from clients.data.folds import folds_of, without
 from federation.audit.examine import audit
 from federation.audit.recounting import bounds
-from federation.errors import InputError, PlanError
+from federation.errors import InputError, OtherRun, PlanError
 from federation.kinds.folds import evaluations, trainings
 from federation.ledger.export import load_entries
 from federation.model.task import Dataset
@@ -137,6 +137,44 @@ def test_an_audit_finds_a_fold_that_is_gone_and_a_figure_that_is_not_its_receipt
     assert any("folds.mean.accuracy" in one.detail for one in audit(run).findings)
     shutil.rmtree(run / "fold-2")
     assert "fold-missing" in {one.id for one in audit(run).findings}
+
+
+def test_a_finished_run_is_shown_for_its_own_data_only(played: Path, sites: Path, tmp_path: Path) -> None:
+    heard: list[str] = []
+    done = simulate(plan_of(), sites, played, engine="protocol", public=True, notice=heard.append)
+    assert done.to_json() == json.loads((played / "report.json").read_text())
+    (line,) = heard
+    assert line.startswith("nothing was run") and line.endswith("on these data")
+    others = tmp_path / "others"
+    shutil.copytree(sites, others)
+    first, *rest = (others / "ash.csv").read_text().splitlines()
+    (others / "ash.csv").write_text("\n".join([first, *rest[1:], "0.25,a"]) + "\n")
+    with pytest.raises(OtherRun, match="training data of site ash changed"):
+        play(others, played)
+    (others / "ash.csv").rename(others / "doum.csv")
+    with pytest.raises(OtherRun, match="site ash"):
+        play(others, played)
+
+
+def test_of_patients_a_site_has_more_records_and_these_are_told_and_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sites, heard = tmp_path / "sites", list[str]()
+    sites.mkdir()
+    for name in ("ash", "birch", "cedar"):
+        rows = [f"{name}{number // 2},0.{number % 9},{'ab'[number % 2]}" for number in range(80)]
+        (sites / f"{name}.csv").write_text("\n".join(["who,x,y", *rows]) + "\n")
+    plan = plan_of("patient", 'patient = "who"')
+
+    def run() -> Any:
+        return simulate(plan, sites, tmp_path / "run", engine="protocol", public=True, notice=heard.append)
+
+    assert [site.records for site in run().sites] == [80] * 3
+    assert audit(tmp_path / "run").verdict == "pass" and not heard
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))  # as on another machine
+    run()
+    (line,) = heard
+    assert line.endswith("only names of sites and their numbers of records were compared")
 
 
 class Killed(Exception):
