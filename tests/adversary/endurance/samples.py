@@ -397,7 +397,7 @@ def _of_checkpoints(made: Files, journal: Path) -> dict[str, Decoder]:
     key = str(Verifier("log", LOG, public_identity(ANNA)))
 
     def text(parse: Callable[[str], object], *samples: str) -> Decoder:
-        read = partial(read_file, parse=parse)
+        read = partial(read_file, parse=parse, wrote="federation ledger checkpoint")
         return made.of(parse.__name__, read, [sample.encode() for sample in samples], UnusableFile)
 
     room = "federation.ledger.proofs"
