@@ -39,9 +39,12 @@ class Contrast:
 
 
 def adds_up(task: object) -> bool:
-    """Whether the model of a task is a sum over its features, which params alone tell."""
+    """Whether the model of a task is a sum over its features, which params alone tell.
+
+    Scores of a hinge loss add up, too, but to no log-odds.
+    """
     kinds = Classification | Regression | TimeToEvent | Counting
-    return isinstance(task, kinds) and task.model in ADDITIVE and task.rows is None
+    return isinstance(task, kinds) and task.model in ADDITIVE and task.rows is None and task.learns_chances
 
 
 def contrasts(task: TabularTask) -> list[Contrast]:
