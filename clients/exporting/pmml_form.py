@@ -53,6 +53,8 @@ def _fitting(model: Exported) -> tuple[TabularTask, nn.Linear]:
         if not isinstance(feature, Numeric | Categorical):
             raise InputError(f"PMML is of numbers and values, and {feature.name} is neither", hint=_HINT)
     outcome = table.outcome
+    if not table.learns_chances:
+        raise InputError("PMML is written of probabilities, and a hinge loss learns none", hint=_HINT)
     if not isinstance(outcome, Classes | Range | Counts) or (
         isinstance(outcome, Counts) and outcome.has_exposure
     ):

@@ -52,6 +52,11 @@ def output_of(run: Finished, outputs: Tensor) -> Json:
 
 
 def _classes(run: Finished, outputs: Tensor) -> Json:
+    if isinstance(run.table, Classification) and not run.table.learns_chances:
+        return {
+            "classes": list(run.table.classes),
+            "means": "scores, and no chances: the largest is the class",
+        }
     if run.task.loss is not cross_entropy:
         return {"means": "what the task's own loss makes of them"}
     names = (

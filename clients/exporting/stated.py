@@ -16,6 +16,7 @@ from torch import Tensor
 
 from clients.exporting.schema import Json, input_of, output_of
 from federation.model.params import params_bytes, params_digest
+from federation.plan.encoder import encoders_of, promise
 from federation.plan.guarantee import cost_for, epsilons
 from federation.plan.plan import Plan
 from federation.report.said.finished import Finished
@@ -58,6 +59,7 @@ def stated(
         "simulated": run.simulated,
         "guarantee": guarantee,
         "model": run.table.model if run.table is not None else run.plan.code,
+        "encoders": [promise(one.name, one.trained_on) for one in encoders_of(run.plan.task)],
         "input": input_of(run, example),
         "output": output_of(run, outputs),
         "done": list(done),

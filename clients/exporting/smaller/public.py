@@ -16,11 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from clients.data.encoding.wide import require_encoders
 from clients.data.load import read_file
 from clients.data.sources.reading import examined
-from clients.exporting.changes import MADE_UP, STATEMENT
 from clients.exporting.rows import made_rows
 from clients.exporting.schema import Json
+from clients.exporting.smaller.changes import MADE_UP, STATEMENT
 from clients.predicting.chunks import chunks
 from clients.rules.origin import Origin
 from federation.errors import DataError
@@ -48,6 +49,7 @@ def stated_public(run: Finished, path: Path) -> Learned:
     """The rows of a file of which the caller states that it is public. DataError for cells that do not fit."""
     origin = Origin.of(path)
     if run.table is not None:
+        require_encoders(run.table.features, origin)
         rows = torch.from_numpy(np.concatenate([part.inputs for part in chunks(examined(origin), run.table)]))
     else:
         rows = read_file(origin, run.plan, run.task).data.features

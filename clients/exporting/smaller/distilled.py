@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from clients.exporting.public import Learned
 from clients.exporting.rows import said_by
 from clients.exporting.schema import Json
+from clients.exporting.smaller.public import Learned
 from clients.predicting.figures import has_classes
 from federation.errors import InputError, TaskError
 from federation.model.builtin import factory
