@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 
+from clients.data.images.written import write_pictures
 from clients.data.load import checked, read_data
 from federation.errors import CodeError, NoMock
 from federation.model.builtin import said
@@ -28,7 +29,9 @@ def made_records(plan: Plan, task: Task, site: str, count: int) -> Dataset:
     if isinstance(plan.task, TabularTask):
         with TemporaryDirectory(prefix="federation-") as folder:
             path = Path(folder) / "mock.csv"
-            path.write_text(mock_table(plan, site, count).csv, "utf-8")
+            table = mock_table(plan, site, count)
+            path.write_text(table.csv, "utf-8")
+            write_pictures(path.parent, table.pictures)
             data = read_data(path, plan, task)
     else:
         data = made_by(task, count)

@@ -26,7 +26,7 @@ from federation.model.params import Layout
 from federation.plan.identifiers import digest_of
 from federation.plan.outcomes import Classes, Outcome
 from federation.plan.plan import Plan
-from federation.plan.tabular import TabularTask
+from federation.plan.tabular import CNN, TabularTask
 from federation.plan.tasks import Classification
 from privacy.errors import UnsafeParameters
 
@@ -173,10 +173,15 @@ def weighed(labels: Tensor, class_weights: Sequence[float], like: Tensor) -> Ten
 
 def _tabular(name: str, table: TabularTask) -> Task:
     outcome = table.outcome
-    model = partial(factory(table.model, outcome), table.inputs, outcome.outputs)
+    model = partial(factory(table.model, outcome), table.inputs, outcome.outputs, *_shown(table))
     loss = cross_entropy if isinstance(outcome, Classes) else loss_of(outcome)
     weights = table.shares if isinstance(table, Classification) else ()
     return Task(name=name, model=model, loss=loss, outcome=outcome, class_weights=weights)
+
+
+def _shown(table: TabularTask) -> tuple[int, tuple[int, int, int]] | tuple[()]:
+    """Where a network finds its image, if its model is one."""
+    return (table.image[0], table.image[1].shape) if table.model == CNN and table.image is not None else ()
 
 
 def _own(name: str) -> Task:

@@ -16,6 +16,7 @@ from federation.config.schema import Mistake, Table, Texts
 from federation.plan.dates import Date
 from federation.plan.identifiers import are_told_apart, cleaned
 from federation.plan.numeric import MISSING, Numeric
+from federation.plan.pictures import Picture
 from federation.plan.wide import Wide, Words
 from federation.words import printable
 from privacy.wire import digest
@@ -28,6 +29,7 @@ __all__ = [
     "Feature",
     "Hashed",
     "Numeric",
+    "Picture",
     "Wide",
     "Words",
     "told_apart",
@@ -110,7 +112,7 @@ class Hashed(Table):
         return int.from_bytes(said, "big") % self.hash
 
 
-_KINDS = {"values": "categorical", "hash": "hashed", "date": "date", "text": "words"}
+_KINDS = {"values": "categorical", "hash": "hashed", "date": "date", "text": "words", "image": "picture"}
 
 
 def _kind_of_feature(feature: Any) -> str:
@@ -124,7 +126,8 @@ Feature = Annotated[
     | Annotated[Categorical, Tag("categorical")]
     | Annotated[Hashed, Tag("hashed")]
     | Annotated[Date, Tag("date")]
-    | Annotated[Words, Tag("words")],
+    | Annotated[Words, Tag("words")]
+    | Annotated[Picture, Tag("picture")],
     Discriminator(_kind_of_feature),
 ]
 

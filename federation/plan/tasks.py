@@ -22,7 +22,7 @@ _MOST_COUNTED = 10**6
 class Classification(TabularTask):
     """`kind = "tabular-classification"`: one of a few classes. `grouped`: the values of those that join several."""
 
-    models: ClassVar[tuple[str, ...]] = ("logistic", "additive", "mlp")
+    models: ClassVar[tuple[str, ...]] = ("logistic", "additive", "mlp", "cnn")
     shape: ClassVar[tuple[str, ...]] = ("target", "classes", "grouped")
 
     classes: Texts = Field(examples=['["0", "1"]'])
@@ -75,7 +75,7 @@ class Regression(TabularTask):
     `huber` is the error, in the target's unit, from which on the loss grows with the error, not with its square.
     """
 
-    models: ClassVar[tuple[str, ...]] = ("linear", "additive", "mlp")
+    models: ClassVar[tuple[str, ...]] = ("linear", "additive", "mlp", "cnn")
     shape: ClassVar[tuple[str, ...]] = ("target", "target_range")
 
     target_range: Span = Field(examples=["{ low = 0, high = 100 }"])
@@ -144,7 +144,7 @@ class Counting(TabularTask):
     `exposure` names a column with what a count is counted over, such as months: a model then learns the rate.
     """
 
-    models: ClassVar[tuple[str, ...]] = ("linear", "additive", "mlp")
+    models: ClassVar[tuple[str, ...]] = ("linear", "additive", "mlp", "cnn")
     shape: ClassVar[tuple[str, ...]] = ("target", "most", "exposure")
     shown: ClassVar[Mapping[str, str]] = {
         **TabularTask.shown,

@@ -34,7 +34,8 @@ def vectors(feature: Wide, cells: Sequence[str]) -> tuple[Vectors, tuple[Fault, 
 
 def _write(feature: Wide, cells: Sequence[str | None], rows: Vectors) -> None:
     """Each cell's vector into its row; those of None stay zeros."""
-    if isinstance(feature, Words):
-        for row, cell in zip(rows, cells, strict=True):
-            for place, value in feature.places(cell or "").items():
-                row[place] = value
+    if not isinstance(feature, Words):
+        raise TypeError("its cells are no texts")
+    for row, cell in zip(rows, cells, strict=True):
+        for place, value in feature.places(cell or "").items():
+            row[place] = value

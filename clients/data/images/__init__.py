@@ -1,1 +1,1 @@
-"""Images of a site, from files of its own, into checked tensors. Whatever a file holds, what is wrong is told by name."""
+"""Files of images, of any content, into pixels: what is wrong with one is told by name."""

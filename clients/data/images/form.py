@@ -25,9 +25,10 @@ class NoImage(ValueError):
 
 @dataclass(frozen=True)
 class Form:
-    """Images of `height` x `width` pixels with 1 or 3 channels; `low` becomes -1 and `high` 1, what is beyond is cut.
+    """Images of `height` x `width` pixels with 1 or 3 channels.
 
-    An image of another size is refused, unless the plan says `resize`.
+    `low` becomes -1 and `high` 1, and what is beyond is cut. An image of another size is refused, unless the plan
+    says `resize`.
     """
 
     height: int
@@ -39,7 +40,9 @@ class Form:
 
     def check_area(self, width: int, height: int) -> None:
         """NoImage for more pixels than any size has that the plan takes."""
-        if min(width, height) < 1 or width * height > (REDUCED_AT_MOST if self.resize else self.height * self.width):
+        if min(width, height) < 1 or width * height > (
+            REDUCED_AT_MOST if self.resize else self.height * self.width
+        ):
             raise NoImage(*self._other_size)
 
     @property
@@ -61,7 +64,9 @@ class Form:
         """NoImage for color where the plan says gray, and the other way around."""
         if channels != self.channels:
             kinds = {1: "gray", 3: "in color (RGB)"}
-            said = f"is {kinds.get(channels, 'neither gray nor RGB')}, and the plan says {kinds[self.channels]}"
+            said = (
+                f"is {kinds.get(channels, 'neither gray nor RGB')}, and the plan says {kinds[self.channels]}"
+            )
             raise NoImage(said, "save it as the plan says; nobody guesses how color becomes gray")
 
     def scaled(self, values: NDArray[Any]) -> Pixels:

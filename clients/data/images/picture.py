@@ -27,12 +27,23 @@ _ODD: Final = {
     "PA": ("may be transparent", "save it without an alpha channel"),
     "CMYK": ("is in colors for print (CMYK)", "save it as RGB"),
 }
-_BROKEN: Final = (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error, KeyError, TypeError, IndexError)
+_TURNED: Final = 0x0112  # the tag that says how the camera was held; from 5 on, rows are columns
+_BROKEN: Final = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    EOFError,
+    struct.error,
+    zlib.error,
+    KeyError,
+    TypeError,
+    IndexError,
+)
 """What Pillow says of files that are cut off or damaged."""
 
 
 def read_picture(path: Path, form: Form) -> Pixels:
-    """The pixels of a PNG or JPEG file, (channels, height, width) in [-1, 1]. NoImage if it is none for the plan."""
+    """The pixels of a file, (channels, height, width) in [-1, 1]. NoImage if it is no PNG or JPEG for the plan."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # their texts are about what is in the file
@@ -44,7 +55,9 @@ def read_picture(path: Path, form: Form) -> Pixels:
         raise
     except UnidentifiedImageError:
         raise NoImage("is no PNG or JPEG file", "save it as one of these") from None
-    except (*_BROKEN, Image.DecompressionBombWarning, Image.DecompressionBombError, MemoryError):
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise NoImage("is far too large to be a picture", "look at the file") from None
+    except (*_BROKEN, MemoryError):
         raise NoImage("is cut off or damaged", "export it again") from None
     return form.scaled(values)
 
@@ -53,18 +66,18 @@ def _check(image: Image.Image, form: Form) -> None:
     """All that can be told before it is unpacked; to find out how it is turned may unpack a PNG."""
     width, height = image.size
     form.check_area(width, height)
-    if image.getexif().get(0x0112, 1) in (5, 6, 7, 8):  # the camera was held upright
-        width, height = height, width
-    form.check_size(width, height)
     if image.mode in _ODD:
         raise NoImage(*_ODD[image.mode])
     form.check_channels(_CHANNELS.get(image.mode, 0))
     if "transparency" in image.info:
         raise NoImage(*_ODD["RGBA"])
-    if image.mode == "RGB" and any("16" in str(tile[3]) for tile in image.tile):  # Pillow would keep 8 of them
-        raise NoImage("has 16 bits for each color", "save it with 8")
+    if image.mode == "RGB" and any("16" in str(tile[3]) for tile in getattr(image, "tile", ())):
+        raise NoImage("has 16 bits for each color", "save it with 8")  # of which Pillow would keep 8
     if getattr(image, "n_frames", 1) != 1:
         raise NoImage("has several frames", "keep one image in a file")
+    if image.getexif().get(_TURNED, 1) in (5, 6, 7, 8):
+        width, height = height, width
+    form.check_size(width, height)
 
 
 def _values(image: Image.Image, form: Form) -> NDArray[Any]:

@@ -17,17 +17,16 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-ORIENTATIONS: Final = 12
-"""Directions that a gradient is told by, all around: light on dark is not dark on light."""
-LENGTH: Final = 4.0
-"""Of the features of every image: beside it, the 1 that an intercept multiplies is short."""
-_FINEST: Final = 4  # pixels across a cell, at least: images are enlarged until then
+from federation.plan.pictures import ORIENTATIONS
+
+FINEST: Final = 4
+"""Pixels across a cell, at least: images are enlarged until then."""
 _MEAN: Final = 0.8  # of the unit vectors of images, along the diagonal, about
 _TINY: Final = 1e-12  # beside the length of what is not blank
 
 
 class Hog(nn.Module):
-    """Images (n, channels, height, width) to features (n, `features`), each row of length LENGTH.
+    """Images (n, channels, height, width) to features (n, `features`), each row 1 long.
 
     `cell` is the width of a cell in pixels; it divides height and width. A pixel counts for the cells around it,
     and its gradient for the two directions around it, both in proportion. Roots are taken of the histograms, which
@@ -40,7 +39,7 @@ class Hog(nn.Module):
         if min(channels, height, width, cell) < 1 or height % cell or width % cell:
             raise ValueError("an image must be whole cells")
         self.features = ORIENTATIONS * (height // cell) * (width // cell)
-        self._doublings = max(cell % 2, math.ceil(math.log2(_FINEST / cell)))  # a cell has a middle line
+        self._doublings = max(cell % 2, math.ceil(math.log2(FINEST / cell)))  # a cell has a middle line
         self._cell = cell << self._doublings
 
     def forward(self, images: Tensor) -> Tensor:
@@ -49,7 +48,7 @@ class Hog(nn.Module):
             images = _doubled(_doubled(images, 2), 3)
         cells = _pooled(_pooled(directed(*_gradients(images)), self._cell, 2), self._cell, 3)
         unit = _scaled(cells.flatten(1).sqrt())
-        return _scaled(unit - _MEAN / math.sqrt(self.features)) * LENGTH
+        return _scaled(unit - _MEAN / math.sqrt(self.features))
 
 
 def _gradients(images: Tensor) -> tuple[Tensor, Tensor]:

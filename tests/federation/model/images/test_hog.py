@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from federation.model.images.hog import LENGTH, ORIENTATIONS, Hog, directed
+from federation.model.images.hog import Hog, directed
+from federation.plan.pictures import ORIENTATIONS
 
 
 def images(count: int, *shape: int, seed: int = 0) -> Tensor:
@@ -30,16 +31,16 @@ def test_the_features_of_an_image_are_the_same_bits_whatever_stands_beside_it(
     assert torch.equal(hog(all_of_them[order]), together[order])
 
 
-def test_every_row_is_of_one_length_also_of_a_blank_image() -> None:
+def test_every_row_is_1_long_also_of_a_blank_image() -> None:
     made = torch.cat([images(5, 1, 8, 8), torch.zeros(1, 1, 8, 8), images(1, 1, 8, 8) * 1e-6])
-    assert Hog(1, 8, 8, 2)(made).norm(dim=1) == pytest.approx(torch.full((7,), LENGTH), rel=1e-5)
+    assert Hog(1, 8, 8, 2)(made).norm(dim=1) == pytest.approx(torch.ones(7), rel=1e-5)
     assert Hog(1, 8, 8, 2)(made[:0]).shape == (0, 12 * 16)
 
 
 def test_neither_brightness_nor_contrast_matters() -> None:
     hog, made = Hog(1, 16, 16, 4), images(4, 1, 16, 16)
     assert torch.allclose(hog(made), hog(made * 0.3 + 0.2), atol=1e-3)
-    assert not torch.allclose(hog(made), hog(-made), atol=0.1), "light on dark is not dark on light"
+    assert not torch.allclose(hog(made), hog(-made), atol=0.02), "light on dark is not dark on light"
 
 
 def test_the_parts_of_a_gradient_add_up_to_it() -> None:
@@ -62,7 +63,7 @@ def test_an_edge_counts_where_it_is_and_for_its_direction() -> None:
     blank = cells.min()
     assert torch.allclose(cells[1:], blank.expand(ORIENTATIONS - 1, 4, 4))
     assert torch.allclose(cells[0, 1], cells[0, 2])
-    assert (cells[0, 1, 2:] > blank + 0.5).all()
+    assert (cells[0, 1, 2:] > blank + 0.1).all()
     assert torch.allclose(cells[0, :, :2], blank.expand(4, 2))
 
 
