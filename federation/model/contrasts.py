@@ -40,11 +40,14 @@ class Contrast:
 
 
 def adds_up(task: object) -> bool:
-    """Whether the model of a task is a sum over its features, which params alone tell."""
+    """Whether the model of a task is a sum over its features, which params alone tell.
+
+    Scores of a hinge loss add up, too, but to no log-odds.
+    """
     kinds = Classification | Regression | TimeToEvent | Counting
     if not isinstance(task, kinds) or task.model not in ADDITIVE or task.rows is not None:
         return False
-    return not any(isinstance(feature, Wide) for feature in task.features)
+    return task.learns_chances and not any(isinstance(feature, Wide) for feature in task.features)
 
 
 def contrasts(task: TabularTask) -> list[Contrast]:

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from federation.errors import TaskError
-from federation.plan.features import Categorical, Date, Hashed, Numeric, Picture, Words
+from federation.plan.features import Categorical, Date, Encoder, Hashed, Numeric, Picture, Words
 from federation.plan.mock_pictures import Drawing, drawn
 from federation.plan.mock_targets import levels_of, targets
 from federation.plan.numerals import as_text
@@ -149,7 +149,7 @@ def _names(site: str, owners: Places) -> tuple[str, ...]:
 
 
 def _cells(
-    feature: Numeric | Categorical | Hashed | Date | Words,
+    feature: Numeric | Categorical | Hashed | Date | Words | Encoder,
     stream: Stream,
     leans: Places,
     classes: int,
@@ -163,7 +163,7 @@ def _cells(
         cells = _some(cells, _OTHERS, stream, _RARE) if feature.other else cells
     elif isinstance(feature, Hashed):
         cells = _values(_codes(feature), stream, leans, strength)
-    elif isinstance(feature, Words):
+    elif isinstance(feature, Words | Encoder):
         cells = _texts(stream, leans, strength)
     else:
         days = _numbers(feature.range, stream, 2 * leans / (classes - 1) - 1, strength)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from clients.data.encoding.pictures import pictures
 from clients.data.encoding.wide import Vectors, vectors
 from clients.data.faults import Fault
 from clients.data.sources.table import Table
+from clients.rules.origin import Origin
 from federation.plan.dates import DAYS, MONTHS, Date
 from federation.plan.features import MISSING, OTHER, Categorical, Feature, Hashed, Numeric, Picture, Wide
 from federation.plan.maps import hats
@@ -84,15 +86,18 @@ def encoded(table: Table, feature: Feature) -> Encoded:
         return of_numbers(feature, table.numerals(feature.name), table.decimal)
     if isinstance(feature, Picture):
         return _of_vectors(feature, *pictures(feature, table))
-    return of_texts(feature, table.column(feature.name))
+    folders = Origin.of(table.path).encoders
+    return of_texts(feature, table.column(feature.name), folders)
 
 
-def of_texts(feature: Categorical | Hashed | Date | Wide, cells: Sequence[str]) -> Encoded:
-    """The columns of a feature whose cells are texts."""
+def of_texts(
+    feature: Categorical | Hashed | Date | Wide, cells: Sequence[str], folders: Sequence[Path] = ()
+) -> Encoded:
+    """The columns of a feature whose cells are texts; an encoder that reads some may be in one of the `folders`."""
     if isinstance(feature, Date):
         return of_dates(feature, cells)
     if isinstance(feature, Wide):
-        return of_wholes(feature, cells)
+        return of_wholes(feature, cells, folders)
     return of_codes(feature, cells) if isinstance(feature, Hashed) else of_values(feature, cells)
 
 
@@ -152,9 +157,9 @@ def of_dates(feature: Date, cells: Sequence[str]) -> Encoded:
     return Encoded(first, tuple(places), faults, filled)
 
 
-def of_wholes(feature: Wide, cells: Sequence[str]) -> Encoded:
+def of_wholes(feature: Wide, cells: Sequence[str], folders: Sequence[Path] = ()) -> Encoded:
     """What a public function makes of each cell, and where the plan says so a mark that it is missing."""
-    return _of_vectors(feature, *vectors(feature, cells))
+    return _of_vectors(feature, *vectors(feature, cells, folders))
 
 
 def _of_vectors(

@@ -81,6 +81,7 @@ def attributions(run: Finished) -> Attributions | None:
     middle, rows = made_up(task, ROWS)
     with torch.no_grad():
         what, weights = _weights(run.task.predicts, model(rows))
+    what = what if task.learns_chances else what.replace("log-odds", "score")
     found, gap = integrated(lambda inputs: (model(inputs) * weights).sum(1), rows, middle)
     names = [column.feature for column in layout(task)]
     each = []
