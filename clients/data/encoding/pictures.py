@@ -6,8 +6,10 @@ disk. A few images at a time are unpacked.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Sequence, Set
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -21,10 +23,13 @@ from clients.data.encoding.wide import Vectors
 from clients.data.faults import Fault
 from clients.data.images.form import Form, NoImage, Pixels
 from clients.data.images.opened import Opener, opener
+from clients.data.notes import Note
+from clients.data.sources.packed import Cells
 from clients.data.sources.table import Table
 from federation.model.images.hog import FINEST, Hog
 from federation.plan.identifiers import cleaned
 from federation.plan.pictures import ORIENTATIONS, Picture
+from federation.words import many, some
 
 _AT_ONCE: Final = 1 << 22  # numbers that are made on the way of the images that are encoded together, about
 _CURE: Final = 'name an image, or have the plan say missing = "indicator"'
@@ -84,3 +89,30 @@ def encoder_of(feature: Picture) -> Callable[[Tensor], Tensor]:
     if feature.cell is not None:
         return Hog(*feature.shape, feature.cell)
     return lambda images: images.flatten(1) / math.sqrt(feature.vector)
+
+
+def with_contents(table: Table, column: str, rows: Vectors | None) -> Table:
+    """The table with a digest of each image in the place of its name, so that a copy is known by what it shows."""
+    if rows is None:
+        return table
+    shown = [bool(row.any()) for row in rows]  # all zeros where there is no image
+    texts = [_digest(row) if there else "" for row, there in zip(rows, shown, strict=True)]
+    place = table.header.index(cleaned(column))
+    columns = (*table.columns[:place], Cells.of(texts), *table.columns[place + 1 :])
+    return replace(table, columns=columns)
+
+
+def twice(contents: Table, column: str) -> tuple[Note, ...]:
+    """A note if rows show the same image."""
+    earlier, again = {""}, list[int]()
+    for cell, line in zip(contents.column(column), contents.lines, strict=True):
+        again += [line] * (cell in earlier and cell != "")
+        earlier.add(cell)
+    if not again:
+        return ()
+    said = f'column "{column}": {many(len(again), "row")} show an image that an earlier row shows ({some(again)})'
+    return (Note(contents.path, said, "each counts as a record of its own: keep one of them"),)
+
+
+def _digest(row: Vectors) -> str:
+    return hashlib.blake2b(row.tobytes(), digest_size=16).hexdigest()

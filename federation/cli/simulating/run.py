@@ -37,6 +37,7 @@ class PopulationName(StrEnum):
 
     HOSPITALS = "hospitals"
     DIGITS = "digits"
+    IMAGES = "images"
     BANK = "bank"
     HEART = "heart"
     READMISSION = "readmission"
@@ -77,6 +78,8 @@ def demo(
     hospitals: 569 real biopsies in five hospitals
 
     digits: 1,797 real images of digits from six scanners
+
+    images: the same digits as PNG files, each read as histograms of its gradients
 
     bank: a made-up credit portfolio in eight branches; a customer is protected, with all loans
 
