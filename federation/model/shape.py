@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from federation.model.images.sizes import params_of
 from federation.plan.outcomes import Survival, Tally
 from federation.plan.plan import Plan
-from federation.plan.tabular import MODELS, TabularTask
+from federation.plan.tabular import CNN, MODELS, TabularTask
 from privacy.wire import digest
 
 HIDDEN: Final = 64
@@ -21,6 +22,8 @@ def known_dimension(plan: Plan) -> int | None:
     inputs, outputs = table.inputs, table.outcome.outputs
     if isinstance(table.outcome, Tally):
         return inputs
+    if table.model == CNN and table.image is not None:
+        return params_of(inputs, outputs, table.image[1].shape)
     if isinstance(table.outcome, Survival):  # one score, and an intercept for each bin
         return outputs + ((inputs + 1) * HIDDEN + HIDDEN if table.model == "mlp" else inputs)
     if table.model == "mlp":

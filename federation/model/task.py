@@ -26,7 +26,7 @@ from federation.model.params import Layout
 from federation.plan.identifiers import digest_of
 from federation.plan.outcomes import Classes, Outcome
 from federation.plan.plan import Plan
-from federation.plan.tabular import TabularTask
+from federation.plan.tabular import CNN, TabularTask
 from federation.plan.tasks import Classification
 from privacy.errors import UnsafeParameters
 
@@ -173,7 +173,7 @@ def weighed(labels: Tensor, class_weights: Sequence[float], like: Tensor) -> Ten
 
 def _tabular(name: str, table: TabularTask) -> Task:
     outcome = table.outcome
-    model = partial(factory(table.model, outcome), table.inputs, outcome.outputs)
+    model = partial(factory(table.model, outcome), table.inputs, outcome.outputs, *_shown(table))
     loss = loss_of(outcome) if not isinstance(outcome, Classes) else _of_classes(table)
     weights = table.shares if isinstance(table, Classification) else ()
     return Task(name=name, model=model, loss=loss, outcome=outcome, class_weights=weights)
@@ -181,6 +181,11 @@ def _tabular(name: str, table: TabularTask) -> Task:
 
 def _of_classes(table: TabularTask) -> Callable[[Tensor, Tensor], Tensor]:
     return cross_entropy if table.learns_chances else Hinge()
+
+
+def _shown(table: TabularTask) -> tuple[int, tuple[int, int, int]] | tuple[()]:
+    """Where a network finds its image, if its model is one."""
+    return (table.image[0], table.image[1].shape) if table.model == CNN and table.image is not None else ()
 
 
 def _own(name: str) -> Task:

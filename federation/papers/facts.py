@@ -32,6 +32,7 @@ _MODELS = {
     "linear": "linear model",
     "additive": "additive model: a curve for each number",
     "mlp": "neural network (multilayer perceptron)",
+    "cnn": "neural network (convolutional, of images)",
     "tally": "none: a table of sums",
 }
 _PARTS = {"record": "records", "patient": "patients", "client": "sites"}
