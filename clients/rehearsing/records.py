@@ -16,7 +16,7 @@ from clients.data.load import checked, read_data
 from federation.errors import CodeError, NoMock
 from federation.model.builtin import said
 from federation.model.task import Dataset, Task
-from federation.plan.mock import mock_table
+from federation.plan.mock import mock_table, rows_for
 from federation.plan.plan import Plan
 from federation.plan.tabular import TabularTask
 
@@ -28,8 +28,10 @@ def made_records(plan: Plan, task: Task, site: str, count: int) -> Dataset:
     if isinstance(plan.task, TabularTask):
         with TemporaryDirectory(prefix="federation-") as folder:
             path = Path(folder) / "mock.csv"
-            path.write_text(mock_table(plan, site, count).csv, "utf-8")
+            path.write_text(mock_table(plan, site, rows_for(plan.task, count)).csv, "utf-8")
             data = read_data(path, plan, task)
+        if len(data) > count:
+            data = data.at(torch.arange(count)).renumbered()
     else:
         data = made_by(task, count)
     if plan.privacy.unit == "patient" and data.patients is None:

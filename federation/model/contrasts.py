@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from federation.plan.numerals import as_text
+from federation.plan.series.tasks import Series
 from federation.plan.tabular import TabularTask
 from federation.plan.tasks import Classification, Counting, Regression, TimeToEvent
 
@@ -39,8 +40,13 @@ class Contrast:
 
 
 def adds_up(task: object) -> bool:
-    """Whether the model of a task is a sum over its features, which params alone tell."""
+    """Whether the model of a task is a sum over its features, which params alone tell.
+
+    A linear model of a window is a sum, too, of as many weights a feature as rows: a curve for each says little.
+    """
     kinds = Classification | Regression | TimeToEvent | Counting
+    if isinstance(task, Series):
+        return False
     return isinstance(task, kinds) and task.model in ADDITIVE and task.rows is None
 
 

@@ -64,6 +64,13 @@ def middle_of(features: Sequence[Feature]) -> Numbers:
     return np.concatenate(each)
 
 
+def middle_record(task: TabularTask) -> Numbers:
+    """The input (inputs,) of a record whose every row is in the middle, and 0 in columns of crosses."""
+    row, own = np.zeros(task.width), middle_of(task.features)
+    row[: len(own)] = own
+    return np.tile(row, task.steps)
+
+
 def _of_number(feature: Numeric) -> Points:
     many, listed = feature.hats or (2 if feature.scale is None else _ON_A_SCALE), corners(feature)
     places = np.linspace(-1.0, 1.0, many) if listed is None else listed

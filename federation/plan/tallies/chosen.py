@@ -15,10 +15,13 @@ from federation.plan.tabular import (
     CURVES,
     KINDS,
     REGRESSION,
+    SERIES_CLASSIFICATION,
+    SERIES_REGRESSION,
     STATISTICS,
     SURVIVAL,
     TALLIES,
 )
+from federation.plan.series.tasks import SeriesClassification, SeriesRegression
 from federation.plan.tallies.tasks import Curves, Statistics
 from federation.plan.tasks import Classification, Counting, Regression, TimeToEvent
 
@@ -34,6 +37,8 @@ TabularKind = Annotated[
     | Annotated[Regression, Tag(REGRESSION)]
     | Annotated[TimeToEvent, Tag(SURVIVAL)]
     | Annotated[Counting, Tag(COUNTS)]
+    | Annotated[SeriesClassification, Tag(SERIES_CLASSIFICATION)]
+    | Annotated[SeriesRegression, Tag(SERIES_REGRESSION)]
     | Annotated[Statistics, Tag(STATISTICS)]
     | Annotated[Curves, Tag(CURVES)],
     Discriminator(_kind_of),
