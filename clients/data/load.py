@@ -155,8 +155,8 @@ def read_csv(path: Place, task: TabularTask) -> Dataset:
 def read_table(place: Place, task: TabularTask) -> Reading:
     """The rows of a table: features (n, task.inputs) float32 in [-1, 1], labels as the task's outcome has them.
 
-    Of a series a record is a window of rows, one after the other. What a cell becomes: clients/data/encoding. DataError names all columns whose cells cannot be used. Columns are
-    unpacked one at a time.
+    Of a series a record is a window of rows, one after the other. What a cell becomes: clients/data/encoding.
+    DataError names all columns whose cells cannot be used. Columns are unpacked one at a time.
     """
     table = examined(place)
     names = [*task.columns]

@@ -114,7 +114,8 @@ def _scored(model: nn.Module, features: Tensor, _: Tensor) -> Tensor:
 def groups_of(task: TabularTask, name: str, data: Dataset) -> Tensor:
     """The place of each record's value in the columns of a feature, one of which is not 0; -1 where all are.
 
-    Of a window it is that of the last row. A cross with another feature is none of them: it has columns of its own, in which a value may be as large.
+    A cross with another feature is none of them: it has columns of its own, in which a value may be as large. Of a
+    window it is the value in its last row.
     """
     mine = [
         place

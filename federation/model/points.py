@@ -17,6 +17,7 @@ from federation.plan.features import MISSING, OTHER, Feature, Numeric
 from federation.plan.maps import hats
 from federation.plan.numerals import as_text
 from federation.plan.scales import corners, unscaled
+from federation.plan.tabular import TabularTask
 
 Numbers = NDArray[np.float64]
 

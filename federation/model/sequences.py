@@ -1,12 +1,12 @@
 """Models of windows of a series: a recurrent network and a small transformer, made of linear layers.
 
 A window arrives flat, (n, window * width), and is unfolded to (n, window, width). Every layer here works along the
-steps and the columns of a window and never along the first dimension: a record is computed by itself, whatever is in
-it. All parameters are those of `nn.Linear` and `nn.LayerNorm`, whose gradients per record have formulas
+steps and the columns of a window and never along the first dimension: a record is computed by itself, whatever is
+in it. All parameters are those of `nn.Linear` and `nn.LayerNorm`, whose gradients per record have formulas
 (clients/training/per_example.py). There is no dropout and no buffer.
 
-`Gru` is that of Cho et al. 2014 as `nn.GRU` computes it: with its weights it gives its outputs. `nn.GRU` itself is one
-operation that no formula for single records sees into.
+`Gru` is that of Cho et al. 2014 as `nn.GRU` computes it: with its weights it gives its outputs. `nn.GRU` itself is
+one operation that no formula for single records sees into.
 """
 
 from __future__ import annotations
@@ -76,7 +76,10 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """One layer of a transformer, each half normed before it and added to what came in (Xiong et al. 2020)."""
+    """One layer of a transformer, each half normed before it and added to what came in (Xiong et al. 2020).
+
+    Its hidden layer is of tanh, as that of "mlp": bounded activations suit clipped gradients (Papernot et al. 2021).
+    """
 
     def __init__(self, width: int, heads: int, forward: int) -> None:
         super().__init__()
@@ -89,7 +92,7 @@ class Block(nn.Module):
     def forward(self, windows: Tensor) -> Tensor:
         """(n, steps, width) to the same."""
         mixed = windows + self.attention(self.first(windows))
-        found: Tensor = mixed + self.narrow(torch.relu(self.wide(self.second(mixed))))
+        found: Tensor = mixed + self.narrow(torch.tanh(self.wide(self.second(mixed))))
         return found
 
 

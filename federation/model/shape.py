@@ -29,15 +29,19 @@ def known_dimension(plan: Plan) -> int | None:
         return inputs
     if isinstance(table.outcome, Survival):  # one score, and an intercept for each bin
         return outputs + ((inputs + 1) * HIDDEN + HIDDEN if table.model == "mlp" else inputs)
-    if table.model == "gru":
-        return 3 * RECURRENT * (table.width + 1 + RECURRENT + 1) + (RECURRENT + 1) * outputs
-    if table.model == "transformer":
-        norms, attention = 3 * 2 * ATTENDED, 4 * ATTENDED * (ATTENDED + 1)
-        forward = (ATTENDED + 1) * FORWARD + (FORWARD + 1) * ATTENDED
-        return (table.width + 1) * ATTENDED + norms + attention + forward + (ATTENDED + 1) * outputs
+    if table.steps > 1 and table.model in ("gru", "transformer"):
+        return _of_windows(table, outputs)
     if table.model == "mlp":
         return (inputs + 1) * HIDDEN + (HIDDEN + 1) * outputs
     return (inputs + 1) * outputs
+
+
+def _of_windows(table: TabularTask, outputs: int) -> int:
+    if table.model == "gru":
+        return 3 * RECURRENT * (table.width + 1 + RECURRENT + 1) + (RECURRENT + 1) * outputs
+    norms, attention = 3 * 2 * ATTENDED, 4 * ATTENDED * (ATTENDED + 1)
+    forward = (ATTENDED + 1) * FORWARD + (FORWARD + 1) * ATTENDED
+    return (table.width + 1) * ATTENDED + norms + attention + forward + (ATTENDED + 1) * outputs
 
 
 def params_digest(data: bytes) -> bytes:

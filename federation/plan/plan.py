@@ -32,8 +32,8 @@ from federation.kinds.updates import NoisedSteps, PlainUpdate
 from federation.plan.cells import check_cells
 from federation.plan.measures import check_metrics
 from federation.plan.outcomes import Classes
-from federation.plan.tabular import CODE, KINDS, MODELS, TabularTask
 from federation.plan.series.tasks import check_whole
+from federation.plan.tabular import CODE, KINDS, MODELS, TabularTask
 from federation.plan.tallies.chosen import TabularKind, settled
 from federation.plan.tallies.tasks import Curves, Statistics
 from federation.plan.tasks import usual_metrics

@@ -1,8 +1,8 @@
 """When each row of a series is: a number, or a date with or without a time of day, as one that can be ordered.
 
-A time of day that a date has beside it counts here, unlike in a feature: it orders the rows of a day. With an offset
-(Z, +02:00) it is that moment everywhere; without one it is the clock on the wall, which in one night of autumn shows
-an hour twice: the rows of that hour are then refused, since nobody knows their order.
+A time of day beside a date counts here, unlike in a feature: it orders the rows of a day. With an offset (Z,
++02:00) it is that moment everywhere. Without one it is the clock on the wall, which in one night of autumn shows an
+hour twice: rows of one series at equal times are refused then, since nobody knows their order.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Which rows of a table each window is of, and whose target it has.
 
 Rows are put in order by their series and time, wherever they stand in the file. A window is a matter of one series
-alone, so of one patient: rows of others neither move nor change it, and with the patient all of the patient's windows
+alone, so of one patient: rows of others neither move nor change it. With a patient all of the patient's windows
 come and go.
 """
 
@@ -74,7 +74,7 @@ def windows(order: Places, series: Places, task: Series) -> Windows:
 
 
 def windows_to_score(order: Places, series: Places, task: Series) -> Windows:
-    """All windows there are, one for each row with enough rows before it: what is predicted may not have come yet."""
+    """All windows, one for each row with enough rows before it: what is predicted may not have come yet."""
     return _windows(order, series, task.window, 1, 0)
 
 

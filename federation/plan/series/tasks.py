@@ -7,8 +7,8 @@
     stride     so many rows after the start of a window the next one starts
     horizon    so many rows after the last of a window is the row whose target is predicted; 0: that very row
 
-Windows go by rows: of a gap in time the model knows what the columns say of it. Windows of one series share rows, so
-all are one patient's records: unit "record" would promise what no row has, and is refused.
+Windows go by rows: of a gap in time the model knows what the columns say of it. Windows of one series share rows,
+so all are one patient's records: unit "record" would promise what no row has, and is refused.
 """
 
 from __future__ import annotations

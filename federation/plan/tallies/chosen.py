@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import Discriminator, Tag
 
 from federation.kinds.tallies import SETTINGS
+from federation.plan.series.tasks import SeriesClassification, SeriesRegression
 from federation.plan.tabular import (
     CLASSIFICATION,
     COUNTS,
@@ -21,7 +22,6 @@ from federation.plan.tabular import (
     SURVIVAL,
     TALLIES,
 )
-from federation.plan.series.tasks import SeriesClassification, SeriesRegression
 from federation.plan.tallies.tasks import Curves, Statistics
 from federation.plan.tasks import Classification, Counting, Regression, TimeToEvent
 

@@ -110,7 +110,7 @@ def integrated(
 
 
 def made_up(task: TabularTask, count: int) -> tuple[Tensor, Tensor]:
-    """The record in the middle (inputs,), and records (n, inputs) of points of each feature, drawn by a public seed."""
+    """The middle (inputs,), and records (n, inputs) of points of each feature, drawn by a public seed."""
     text = task.model_dump_json(include={"features"}).encode()
     stream = Stream(sha256(_LABEL + sha256(text).digest()).digest())
     middle, rows = torch.from_numpy(middle_record(task)), torch.zeros(count, task.inputs).double()
