@@ -78,7 +78,7 @@ class Attention(nn.Module):
 class Block(nn.Module):
     """One layer of a transformer, each half normed before it and added to what came in (Xiong et al. 2020).
 
-    Its hidden layer is of tanh, as that of "mlp": bounded activations suit clipped gradients (Papernot et al. 2021).
+    Its hidden layer is of tanh, as that of "mlp": bounded activations suit clipped gradients (Papernot et al.).
     """
 
     def __init__(self, width: int, heads: int, forward: int) -> None:
