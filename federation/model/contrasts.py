@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from federation.plan.features import Wide
 from federation.plan.numerals import as_text
 from federation.plan.series.tasks import Series
 from federation.plan.tabular import TabularTask
@@ -43,11 +44,14 @@ def adds_up(task: object) -> bool:
     """Whether the model of a task is a sum over its features, which params alone tell.
 
     A linear model of a window is a sum, too, of as many weights a feature as rows: a curve for each says little.
+    Scores of a hinge loss add up, too, but to no log-odds.
     """
     kinds = Classification | Regression | TimeToEvent | Counting
-    if isinstance(task, Series):
+    if isinstance(task, Series) or not isinstance(task, kinds):
         return False
-    return isinstance(task, kinds) and task.model in ADDITIVE and task.rows is None
+    if task.model not in ADDITIVE or task.rows is not None:
+        return False
+    return task.learns_chances and not any(isinstance(feature, Wide) for feature in task.features)
 
 
 def contrasts(task: TabularTask) -> list[Contrast]:

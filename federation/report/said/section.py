@@ -7,6 +7,7 @@ from pathlib import Path
 
 from federation.errors import FederationError
 from federation.model.curves import Curve
+from federation.plan.features import Wide
 from federation.plan.plan import Plan, load
 from federation.plan.series.tasks import Series
 from federation.plan.tabular import MODELS, TabularTask
@@ -63,9 +64,10 @@ def says_something(run: Path) -> bool:
 def _is_ours(plan: Plan) -> bool:
     """A sum over its features, or a network of ours: code of others is not run to make a page."""
     task = plan.task
-    if not isinstance(task, TabularTask) or task.rows is not None:
+    if not isinstance(task, TabularTask) or any(isinstance(one, Wide) for one in task.features):
         return False
-    return adds_up(plan) or task.model == "mlp" or (isinstance(task, Series) and task.model in MODELS)
+    is_network = task.model == "mlp" or (isinstance(task, Series) and task.model in MODELS)
+    return adds_up(plan) or (is_network and task.rows is None)
 
 
 def section_of_network(added: Attributions) -> Section:

@@ -1,8 +1,8 @@
 """Four brokers and the books of their clients: what a book returns tomorrow. A panel that is made up, and says how.
 
-A row is a trading day of an account: `market`, the public return of the market that day in percent; `flow`, what the
-client bought less what was sold, against what is usual; `book`, what the client's book returned that day. What is
-predicted is `book` of the next day. Nothing of any market is in here. With e for what is the account's own:
+A row is a trading day of an account: `market`, the public return of the market that day in percent; `flow`, what
+the client bought less what was sold, against what is usual; `book`, what the client's book returned that day. What
+is predicted is `book` of the next day. Nothing of any market is in here. With e for what is the account's own:
 
     market[t+1] = MOMENTUM * market[t] + shock                     the same for everybody on a day
     book[t+1]   = beta * market[t+1] + e[t+1]                      beta: the account's own, about 1, in no column
@@ -12,8 +12,8 @@ So the best that can be said of tomorrow by whoever knows beta is
 
     beta * MOMENTUM * market[t] + REVERSAL * (book[t] - beta * market[t]) + IMPACT * flow[t]
 
-of which `best` writes the R2, by these constants alone. It is not linear in the columns: beta shows in how a book has
-moved with the market, over a whole window. Whoever takes one beta for all reaches `straight` at the most.
+of which `best` tells the R2, by these constants alone. It is not linear in the columns: beta shows in how a book
+has moved with the market, over a whole window. Whoever takes one beta for all reaches `straight` at the most.
 
 Days are shared: on one day everybody has the same shock. A model that was trained on other accounts' books of a day
 may remember that shock, by the days before it, and would seem to foresee it in a test on the same days. So the test
