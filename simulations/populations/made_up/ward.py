@@ -1,7 +1,7 @@
 """Four hospitals and the hourly observations of their wards: who needs intensive care within six hours. Made up.
 
 A row is an hour of a stay: what a nurse or a monitor writes down. A patient has one stay of one or two days, so
-`patient` says whose a row is and `hour` orders the rows. Nothing of anybody is in here; `ward` says how it is drawn.
+A row is an hour of a stay: what a nurse or a monitor writes down. A patient has one stay of a day or two, so
 
 Every patient has a level of their own for each sign, so a single reading says little and its course says more. Two
 things move the signs, and no column tells them apart:
