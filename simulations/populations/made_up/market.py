@@ -5,7 +5,7 @@ the client bought less what was sold, against what is usual; `book`, what the cl
 is predicted is `book` of the next day. Nothing of any market is in here. With e for what is the account's own:
 
     market[t+1] = MOMENTUM * market[t] + shock                     the same for everybody on a day
-    book[t+1]   = beta * market[t+1] + e[t+1]                      beta: the account's own, about 1, in no column
+    book[t+1]   = beta * market[t+1] + e[t+1]                      beta: the account's own, in no column
     e[t+1]      = REVERSAL * e[t] + IMPACT * flow[t] + chance      what went up comes down, orders push
 
 So the best that can be said of tomorrow by whoever knows beta is
@@ -13,11 +13,13 @@ So the best that can be said of tomorrow by whoever knows beta is
     beta * MOMENTUM * market[t] + REVERSAL * (book[t] - beta * market[t]) + IMPACT * flow[t]
 
 of which `best` tells the R2, by these constants alone. It is not linear in the columns: beta shows in how a book
-has moved with the market, over a whole window. Whoever takes one beta for all reaches `straight` at the most.
+has moved with the market over a whole window, and is negative where a client bets on a fall. A straight line
+through all columns of a window comes less far.
 
 Days are shared: on one day everybody has the same shock. A model that was trained on other accounts' books of a day
 may remember that shock, by the days before it, and would seem to foresee it in a test on the same days. So the test
-is of other accounts, and of days that all come after those of the training.
+is of other accounts, and of days that all come after those of the training. And what is learned rests on as many
+shocks as there are days, however many accounts share them: an account is seen for 45 days of four years.
 """
 
 from __future__ import annotations
@@ -32,10 +34,10 @@ from simulations.populations.made_up.dealing import TEST_SHARE, decimal, write_s
 SITES = ("ashdown", "bexley", "corran", "dunmore")
 ACCOUNTS = 2400
 DAYS = 45  # of an account, one after the other
-LAST = 120  # day of the training, from 1
-FIRST_TESTED = 141  # day of the test
+LAST = 1000  # day of the training, from 1: four years
+FIRST_TESTED = 1051  # day of the test, which is as long
 MOMENTUM, REVERSAL, IMPACT = 0.6, -0.3, 0.5
-BETA, BETAS = 1.0, 0.5  # mean of beta, and its deviation
+BETA, BETAS = 0.3, 1.0  # mean of beta, and its deviation: many books are short
 CHANCE = 0.8  # deviation of what nobody can know of an account
 _SHARES = [0.35, 0.3, 0.2, 0.15]
 
@@ -45,10 +47,8 @@ def market(directory: Path, seed: int = 0) -> Path:
     draws = Draws("market", seed)
     home = draws.choices(_SHARES, ACCOUNTS)
     tested = draws.uniform(ACCOUNTS) < TEST_SHARE
-    end = np.where(tested, FIRST_TESTED + DAYS - 1, LAST - DAYS + 1)
-    first = np.where(tested, FIRST_TESTED, 1) + np.floor(
-        draws.uniform(ACCOUNTS) * np.where(tested, DAYS, end)
-    ).astype(np.int64)
+    starts = np.floor(draws.uniform(ACCOUNTS) * (LAST - DAYS + 1)).astype(np.int64)
+    first = np.where(tested, FIRST_TESTED, 1) + starts
     days = first[:, None] + np.arange(DAYS)
     returns = _market(draws, int(days.max()) + 1)[days]
     flows, books = _accounts(draws, returns)
@@ -66,11 +66,6 @@ def market(directory: Path, seed: int = 0) -> Path:
 def best() -> float:
     """R2 of the best prediction by whoever knows each account's beta."""
     return 1 - _unknown() / _variance()
-
-
-def straight() -> float:
-    """R2 of the best prediction with one beta for all."""
-    return 1 - (_unknown() + BETAS**2 * (MOMENTUM - REVERSAL) ** 2) / _variance()
 
 
 def _variance() -> float:
