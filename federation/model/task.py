@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from federation.config.toml import inline
 from federation.errors import TaskError
-from federation.model.builtin import factory, imported, is_built_in_factory, said
+from federation.model.builtin import OF_WINDOWS, factory, imported, is_built_in_factory, said
 from federation.model.code import require_here
 from federation.model.losses import Hinge, Known
 from federation.model.outcomes import loss_of
@@ -173,7 +173,10 @@ def weighed(labels: Tensor, class_weights: Sequence[float], like: Tensor) -> Ten
 
 def _tabular(name: str, table: TabularTask) -> Task:
     outcome = table.outcome
-    model = partial(factory(table.model, outcome), table.inputs, outcome.outputs, *_shown(table))
+    if table.model in OF_WINDOWS:
+        model = partial(OF_WINDOWS[table.model], table.inputs, outcome.outputs, table.steps)
+    else:
+        model = partial(factory(table.model, outcome), table.inputs, outcome.outputs, *_shown(table))
     loss = loss_of(outcome) if not isinstance(outcome, Classes) else _of_classes(table)
     weights = table.shares if isinstance(table, Classification) else ()
     return Task(name=name, model=model, loss=loss, outcome=outcome, class_weights=weights)
