@@ -6,6 +6,7 @@
     |  |- PlanError      2  plan.toml asks for what cannot be done
     |  |- SiteFileError  2  site.toml asks for what cannot be done
     |  |- TaskError      2  the user's own code
+    |  |  |- OtherBase   2  its model's frozen part is not the base that the plan pins
     |  |  `- CodeError   2  it is not installed, or is not the code that the plan pins
     |  |     `- NoMock   2  it makes no records to be tried on
     |  `- DataError      2  a site's data
@@ -91,6 +92,10 @@ class SiteFileError(InputError):
 
 class TaskError(InputError):
     """The task (the user's own code, or a built-in one) does not fit the plan."""
+
+
+class OtherBase(TaskError):
+    """What is frozen in the model is not the base that the plan pins, or not pinned."""
 
 
 class CodeError(TaskError):
