@@ -82,14 +82,17 @@ class Training(Table):
     `momentum` is that of a site's own SGD, begun anew in each round. `proximal` is the mu of FedProx (Li et al.
     2020, "Federated optimization in heterogeneous networks"): each step's gradient gets mu times the way from the
     round's params. Both are absent where they are 0, so that a plan without them keeps its digest.
+    `weight_decay` is that of "adamw" (Loshchilov and Hutter 2019): each step first takes the rate times it of every
+    param.
     """
 
-    optimizer: Literal["sgd", "adam", "rmsprop"] = Field(examples=['"sgd"'])
+    optimizer: Literal["sgd", "adam", "adamw", "rmsprop"] = Field(examples=['"sgd"'])
     learning_rate: float = Field(gt=0, le=_MAX_COUNT, examples=["0.5"])
     local_steps: _Positive = Field(examples=["1"])
     sample_rate: float = Field(ge=MIN_SAMPLE_RATE, le=1, examples=["0.1"])
     momentum: float | None = Field(default=None, ge=0, lt=1, examples=["0.9"])
     proximal: float | None = Field(default=None, ge=0, le=_MAX_COUNT, examples=["0.01"])
+    weight_decay: float | None = Field(default=None, gt=0, le=_MAX_COUNT, examples=["0.01"])
 
     @field_validator("momentum", "proximal")
     @classmethod
@@ -101,6 +104,19 @@ class Training(Table):
         if self.momentum is not None and self.optimizer != "sgd":
             hint = 'remove it, or choose training.optimizer = "sgd"'
             raise Mistake(f'means nothing beside optimizer = "{self.optimizer}"', hint, ("momentum",))
+        return self
+
+    @model_validator(mode="after")
+    def _decay_is_of_adamw(self) -> Self:
+        decay = self.weight_decay
+        if self.optimizer == "adamw" and decay is None:
+            raise missing("weight_decay", "weight_decay = 0.01")
+        if decay is not None and self.optimizer != "adamw":
+            hint = 'remove it, or choose training.optimizer = "adamw"'
+            raise Mistake(f'means nothing beside optimizer = "{self.optimizer}"', hint, ("weight_decay",))
+        if decay is not None and decay * self.learning_rate >= 1:
+            reason = "times learning_rate takes all of a param in one step"
+            raise Mistake(reason, "keep their product below 1", ("weight_decay",))
         return self
 
 

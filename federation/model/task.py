@@ -21,7 +21,7 @@ from federation.errors import TaskError
 from federation.model.base import Kept, has_base, require_base
 from federation.model.builtin import factory, imported, is_built_in_factory, said
 from federation.model.code import require_here
-from federation.model.losses import Known
+from federation.model.losses import Hinge, Known
 from federation.model.outcomes import loss_of
 from federation.model.params import Layout
 from federation.plan.identifiers import digest_of
@@ -180,9 +180,13 @@ def weighed(labels: Tensor, class_weights: Sequence[float], like: Tensor) -> Ten
 def _tabular(name: str, table: TabularTask) -> Task:
     outcome = table.outcome
     model = partial(factory(table.model, outcome), table.inputs, outcome.outputs)
-    loss = cross_entropy if isinstance(outcome, Classes) else loss_of(outcome)
+    loss = loss_of(outcome) if not isinstance(outcome, Classes) else _of_classes(table)
     weights = table.shares if isinstance(table, Classification) else ()
     return Task(name=name, model=model, loss=loss, outcome=outcome, class_weights=weights)
+
+
+def _of_classes(table: TabularTask) -> Callable[[Tensor, Tensor], Tensor]:
+    return cross_entropy if table.learns_chances else Hinge()
 
 
 def _own(name: str) -> Task:

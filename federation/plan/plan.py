@@ -385,7 +385,7 @@ def _metrics_exist(plan: Plan) -> None:
         return
     outcome, (metrics, threshold) = plan.task.outcome, (plan.evaluation.metrics, plan.evaluation.threshold)
     if isinstance(outcome, Classes):
-        check_metrics(metrics, threshold, outcome.count)
+        check_metrics(metrics, threshold, outcome.count, has_chances=plan.task.learns_chances)
         return
     if threshold is not None:
         raise Mistake("is of classes only", "remove it", ("evaluation", "threshold"))

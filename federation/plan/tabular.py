@@ -163,6 +163,11 @@ class TabularTask(Table):
         raise NotImplementedError
 
     @property
+    def learns_chances(self) -> bool:
+        """Whether scores of classes are chances: not what a hinge loss learns."""
+        return True
+
+    @property
     def told(self) -> dict[str, str]:
         """The columns beside the features that a row is learned from, by their keys."""
         named = {key: getattr(self, key) for key in self.shown}

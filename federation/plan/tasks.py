@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from federation.config.schema import Mistake, Table, Texts
 from federation.plan.features import told_apart
@@ -20,7 +20,11 @@ _MOST_COUNTED = 10**6
 
 
 class Classification(TabularTask):
-    """`kind = "tabular-classification"`: one of a few classes. `grouped`: the values of those that join several."""
+    """`kind = "tabular-classification"`: one of a few classes. `grouped`: the values of those that join several.
+
+    `loss` is absent for cross-entropy, also where it is written out, so that a plan without it keeps its digest. Of
+    two classes "bce" is the same loss: the binary cross-entropy of the second output less the first.
+    """
 
     models: ClassVar[tuple[str, ...]] = ("logistic", "additive", "mlp")
     shape: ClassVar[tuple[str, ...]] = ("target", "classes", "grouped")
@@ -28,11 +32,27 @@ class Classification(TabularTask):
     classes: Texts = Field(examples=['["0", "1"]'])
     grouped: Grouped | None = Field(default=None, examples=['{ ill = ["1", "2"] }'])
     class_weights: Weights | None = Field(default=None, examples=['{ "1" = 5.0 }'])
+    loss: Literal["cross-entropy", "bce", "hinge"] | None = Field(default=None, examples=['"hinge"'])
 
     @field_validator("classes")
     @classmethod
     def _distinct(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
         return told_apart(classes, least=2)
+
+    @field_validator("loss")
+    @classmethod
+    def _absent_for_the_usual(
+        cls, loss: Literal["cross-entropy", "bce", "hinge"] | None, info: ValidationInfo
+    ) -> Literal["hinge"] | None:
+        if loss == "bce" and len(info.data.get("classes", "01")) != 2:
+            hint = 'remove it: cross-entropy is that of more classes; or write "hinge"'
+            raise Mistake("is of two classes", hint)
+        return "hinge" if loss == "hinge" else None
+
+    @property
+    def learns_chances(self) -> bool:
+        """Whether the outputs are logits, so that scores are chances."""
+        return self.loss is None
 
     @property
     def outcome(self) -> Classes:

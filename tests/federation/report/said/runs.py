@@ -59,8 +59,9 @@ def folder(
     cross: bool = True,
     threshold: str = "",
     kind: str = "",
+    task: str = "",
 ) -> Path:
-    """A finished run of random params."""
+    """A finished run of random params. `task` names one of somebody's own, in the place of the table."""
     path.mkdir()
     names = ", ".join(f'"{name}"' for name in "nyz"[:classes])
     knots = ", knots = 4" if model == "additive" else ""
@@ -70,6 +71,9 @@ def folder(
         usual = f'kind = "tabular-classification"\ntarget = "y"\nclasses = [{names}]'
         assert usual in text
         text = text.replace(usual, kind)
+    if task:
+        before, rest = text.split("[task]")
+        text = f'task = "{task}"\n{before}[cohort]' + rest.split("[cohort]")[1]
     (path / "plan.toml").write_text(text)
     plan = load(path / "plan.toml")
     own = build_task(plan).model()
