@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from federation.config.toml import inline
 from federation.errors import TaskError
+from federation.model.base import Kept, has_base, require_base
 from federation.model.builtin import OF_WINDOWS, factory, imported, is_built_in_factory, said
 from federation.model.code import require_here
 from federation.model.losses import Hinge, Known
@@ -116,14 +117,19 @@ class Task:
 def build_task(plan: Plan) -> Task:
     """The plan's task, its model tried once. TaskError if the user's code fails or does not fit.
 
-    CodeError if it is not there, or not the code that the plan pins.
+    CodeError if it is not there, or not the code that the plan pins; OtherBase for another base than it pins.
     """
     name, table = plan.federation.name, plan.task
     require_here(plan)
     task = _tabular(name, table) if isinstance(table, TabularTask) else _own(table)
     with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(plan.federation.seed)
         model = _model(task)
         Layout.of(model)
+        require_base(plan, task.name, model)
+        if has_base(model):
+            task = replace(task, model=Kept(task.model, plan.federation.seed, model))
+            model = _model(task)
         if isinstance(table, TabularTask):
             _check_outputs(model, table)
     _check_figures(plan, task)
