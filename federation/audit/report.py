@@ -112,7 +112,13 @@ def _repeated(plan: Plan, report: Mapping[str, Any]) -> dict[str, Any]:
     """What a report repeats of a plan where the plan says it, and may not say where it does not."""
     purpose = None if plan.purpose is None else {**dict.fromkeys(TITLES), **plan.purpose.to_json()}
     encoders = [one.to_json() for one in encoders_of(plan.task)] or None
-    said = {"iterate_average": plan.server.iterate_average, "purpose": purpose, "encoders": encoders}
+    base = None if plan.base is None else plan.base.model_dump()
+    said = {
+        "iterate_average": plan.server.iterate_average,
+        "purpose": purpose,
+        "encoders": encoders,
+        "base": base,
+    }
     return {name: value for name, value in said.items() if value is not None or name in report}
 
 

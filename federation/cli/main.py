@@ -34,6 +34,7 @@ from federation.cli.telling.explain import explain
 from federation.cli.telling.export import export
 from federation.cli.telling.predict import predict
 from federation.cli.telling.rehearse import rehearse
+from federation.cli.telling.track import track
 from federation.errors import InputError
 from federation.log import warnings_to_stderr
 from federation.origins import check_origins
@@ -158,6 +159,7 @@ app.command(epilog="Example: [bold]federation export runs/first --to onnx --out 
 
 
 app.command(epilog="Example: [bold]federation audit runs/first --ledger cleveland.jsonl[/bold]")(audit)
+app.command(epilog="Example: [bold]federation track runs/first --mlflow tracking/[/bold]")(track)
 
 
 def dispatch() -> int:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from federation.config.base import Base
 from federation.config.purpose import Purpose
 from federation.config.schema import Mistake, Table, Texts, missing
 from privacy.accounting.events import MAX_EPSILON, MAX_GROUP, MIN_CLIPPING_NORM, MIN_SAMPLE_RATE
@@ -260,4 +261,5 @@ class Rules(Table):
     secure_aggregation: SecureAggregation = Field(examples=["[secure_aggregation]"])
     server: Server = Field(examples=["[server]"])
     evaluation: Evaluation = Field(default=Evaluation(), examples=["[evaluation]"])
+    base: Base | None = Field(default=None, examples=["[base]"])
     purpose: Purpose | None = Field(default=None, examples=["[purpose]"])

@@ -32,6 +32,7 @@ from federation.kinds.updates import NoisedSteps, PlainUpdate
 from federation.plan.cells import check_cells
 from federation.plan.measures import check_metrics
 from federation.plan.outcomes import Classes
+from federation.plan.series.tasks import check_whole
 from federation.plan.tabular import CODE, KINDS, MODELS, TabularTask
 from federation.plan.tallies.chosen import TabularKind, settled
 from federation.plan.tallies.tasks import Curves, Statistics
@@ -396,6 +397,6 @@ def _metrics_exist(plan: Plan) -> None:
 
 
 _CHECKS = (
-    *(_code_is_own, _patients_known, _kind_fits, _cohort_hides, _metrics_exist),
+    *(_code_is_own, _patients_known, check_whole, _kind_fits, _cohort_hides, _metrics_exist),
     *(_figures_fit, _noise_known, _excess_fits, _sums_hide, _groups_fit, _groups_hide),
 )

@@ -27,7 +27,8 @@ def plan_facts(plan: Plan, size: int, sites: int | None = None) -> dict[str, Any
     What depends on how many take part is told of the cohort that so many `sites` make, which declare a `size` each;
     of the smallest cohort where their number is open.
     """
-    dimension, least, usual = _dimension(plan), plan.cohort.minimum, planned_cohort(plan, sites)
+    dimension, base = _model(plan)
+    least, usual = plan.cohort.minimum, planned_cohort(plan, sites)
     event, rules = plan.kind.event, _terms(plan, size, least, dimension).parameters
     terms = _terms(plan, size, least if sites is None else usual, dimension)
     return {
@@ -37,6 +38,7 @@ def plan_facts(plan: Plan, size: int, sites: int | None = None) -> dict[str, Any
         **folds_facts(plan),
         "model_parameters": dimension,
         **_encoders(plan),
+        **base,
         **_code(plan),
         **_purpose(plan),
         "private": plan.is_private,
@@ -71,14 +73,27 @@ def _shares(rules: Parameters) -> dict[str, int]:
     }
 
 
-def _dimension(plan: Plan) -> int:
-    """TaskError or CodeError if the model is the user's own and does not fit."""
+def _model(plan: Plan) -> tuple[int, dict[str, Any]]:
+    """How many parameters travel, and what is known of those that do not.
+
+    TaskError or CodeError if the model is the user's own and does not fit.
+    """
     if (known := known_dimension(plan)) is not None:
-        return known
+        return known, {}
     from federation.model.params import Layout
     from federation.model.task import build_task
 
-    return Layout.of(build_task(plan).model()).dimension
+    model = build_task(plan).model()
+    dimension = Layout.of(model).dimension
+    if plan.base is None:
+        return dimension, {}
+    facts = {
+        "digest": plan.base.digest,
+        "parameters_in_all": sum(parameter.numel() for parameter in model.parameters()),
+        "trained": dimension,
+        "trained_on": plan.base.told,
+    }
+    return dimension, {"base": facts}
 
 
 def _encoders(plan: Plan) -> dict[str, Any]:

@@ -345,11 +345,20 @@ class ReadBy(Part):
     trained_on: str
 
 
+class Pinned(Part):
+    """The base of the model: its digest, what it was trained on, and the plan of the run that made it, if any."""
+
+    digest: str
+    trained_on: str
+    run: str | None = None
+
+
 class Report(Part):
     """The report of a run. The fields have the order of report.json.
 
     `iterate_average`: the decay of the average of all rounds' params that is the model, where the plan has one.
     `purpose`: what the plan says that it is for, by the names of its fields. `encoders`: what reads its texts.
+    `base`: what of the model is frozen.
     """
 
     schema_: Literal["federation.report/1"] = Field(alias="schema")
@@ -375,6 +384,7 @@ class Report(Part):
     tables: Tables | None = None
     purpose: Mapping[str, Annotated[tuple[str, ...], AnyList]] | None = None
     encoders: Annotated[tuple[ReadBy, ...], AnyList] | None = None
+    base: Pinned | None = None
 
     @model_validator(mode="after")
     def _exact_where_simulated(self) -> Self:

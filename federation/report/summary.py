@@ -19,6 +19,7 @@ from federation.report.report import (
     SCHEMA,
     Evaluation,
     HistoryLine,
+    Pinned,
     PrivacyClaim,
     Published,
     ReadBy,
@@ -98,6 +99,7 @@ def summary_of(
         "encoders": encoders or None,
         "iterate_average": plan.server.iterate_average,
         "population": population,
+        "base": None if plan.base is None else Pinned(**plan.base.model_dump()),
         "purpose": None if plan.purpose is None else plan.purpose.model_dump(exclude_none=True),
     }
     return report.model_copy(update={name: value for name, value in told.items() if value is not None})
