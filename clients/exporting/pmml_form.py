@@ -47,6 +47,8 @@ def _fitting(model: Exported) -> tuple[TabularTask, nn.Linear]:
     table = model.run.table
     if table is None or not isinstance(model.module, nn.Linear) or model.module.bias is None:
         raise InputError("PMML is for a logistic, linear or additive model of a table", hint=_HINT)
+    if table.steps > 1:
+        raise InputError("PMML is of tables, and a record here is several rows", hint=_HINT)
     if table.rows is not None:
         raise InputError("PMML has no rows that are divided by their length", hint=_HINT)
     for feature in table.features:

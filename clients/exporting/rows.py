@@ -38,11 +38,11 @@ def made_rows(run: Finished, count: int = FEW) -> Tensor:
 def _of_table(task: TabularTask, count: int) -> Tensor:
     text = task.model_dump_json(include={"features"}).encode()
     stream = Stream(sha256(b"federation/exporting/rows/1" + text).digest())  # public: it hides nothing
-    rows = np.zeros((count, task.inputs), np.float32)
+    rows = np.zeros((count * task.steps, task.width), np.float32)
     for feature, place in zip(task.features, slices(task.features).values(), strict=True):
-        rows[:, place] = _columns(feature, count, stream)
+        rows[:, place] = _columns(feature, len(rows), stream)
     mapped(rows, task)
-    return torch.from_numpy(rows)
+    return torch.from_numpy(rows.reshape(count, task.inputs))
 
 
 def _columns(feature: Feature, count: int, stream: Stream) -> _Numbers:

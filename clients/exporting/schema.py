@@ -42,6 +42,8 @@ def input_of(run: Finished, example: Tensor) -> Json:
         shape = {"steps": table.window, "width": table.width, "horizon": table.horizon}
         found["window"] = {**shape, "time": table.time, "means": said}
     found["cross"] = [list(pair) for pair in table.cross or ()]
+    if table.steps > 1:
+        found["steps"] = f"{table.steps} rows of a series, the oldest first, one after the other"
     return found | {"rows": table.rows or "as they are"}
 
 

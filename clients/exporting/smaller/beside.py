@@ -74,7 +74,7 @@ def lost(run: Finished, before: Answer, after: Answer, records: Sequence[Dataset
 
 
 def records_at(run: Finished, path: Path) -> list[Dataset]:
-    """Labelled records: a file's, a site.toml's, or what was held out of a simulation's sites. InputError if there are none."""
+    """Labelled records: a file's, a site.toml's, or those held out of a simulation's sites. InputError for none."""
     plan = run.plan
     if path.suffix == ".toml":
         return [read_file(origin_of_site(path), plan, run.task).data]

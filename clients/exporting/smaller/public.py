@@ -23,8 +23,10 @@ from clients.exporting.rows import made_rows
 from clients.exporting.schema import Json
 from clients.exporting.smaller.changes import MADE_UP, STATEMENT
 from clients.predicting.chunks import chunks
+from clients.predicting.series import windows_of
 from clients.rules.origin import Origin
 from federation.errors import DataError
+from federation.plan.series.tasks import Series
 from federation.report.said.finished import Finished
 
 MADE: Final = 2000
@@ -50,7 +52,9 @@ def stated_public(run: Finished, path: Path) -> Learned:
     origin = Origin.of(path)
     if run.table is not None:
         require_encoders(run.table.features, origin)
-        rows = torch.from_numpy(np.concatenate([part.inputs for part in chunks(examined(origin), run.table)]))
+        table, task = examined(origin), run.table
+        parts = windows_of(table, task)[1] if isinstance(task, Series) else chunks(table, task)
+        rows = torch.from_numpy(np.concatenate([part.inputs for part in parts]))
     else:
         rows = read_file(origin, run.plan, run.task).data.features
     if len(rows) < FEWEST:
