@@ -13,6 +13,7 @@ _SAMPLE_RATE = (
 _PASSES = "write federation.rounds times training.local_steps: a pass over the data is 1 / sample_rate steps"
 _NOISE = "write privacy.epsilon: the noise follows from it, and federation budget PLAN prints it"
 _CLIP = "write privacy.clipping_norm"
+_ADAPT = "write privacy.clipping_quantile, clipping_bounds, clipping_rate and clipping_noise"
 _EPSILON = "write privacy.epsilon"
 _DELTA = "write privacy.delta"
 _RATE = "write learning_rate: training.learning_rate for a site, server.learning_rate for the server"
@@ -59,6 +60,10 @@ WORDS: Mapping[str, str] = {
     "clip_norm": _CLIP,
     "l2_norm_clip": _CLIP,
     "sensitivity": _CLIP,
+    "target_unclipped_quantile": _ADAPT,
+    "target_quantile": _ADAPT,
+    "clip_norm_lr": _ADAPT,
+    "clipped_count_stddev": _ADAPT,
     "target_epsilon": _EPSILON,
     "eps": _EPSILON,
     "privacy_budget": _EPSILON,

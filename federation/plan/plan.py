@@ -23,6 +23,7 @@ from federation.config.toml import Document, write
 from federation.config.toml import parse as parse_toml
 from federation.config.toml import read as read_toml
 from federation.errors import InputError, PlanError
+from federation.kinds.adaptive import AdaptiveUpdate
 from federation.kinds.base import Kind
 from federation.kinds.figures import Figures
 from federation.kinds.folds import check_folds, plays, tests
@@ -214,7 +215,7 @@ def kind_of(rules: Rules) -> Kind:
     if privacy.noise == "none":
         return PlainUpdate(rules)
     if privacy.unit == "client":
-        return ClippedUpdate(rules)
+        return AdaptiveUpdate(rules) if privacy.adapts else ClippedUpdate(rules)
     return NoisedSteps(rules) if privacy.noise == "site" else SummedGradients(rules)
 
 

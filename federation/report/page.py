@@ -67,7 +67,7 @@ def render(report: Report, verdict: str = "", *, curves: bool = True, section: S
         counted=_counted(report),
         tables=report.tables,
         tabulated=tabulated,
-        model=wording.model(report),
+        model=" ".join(filter(None, [wording.model(report), wording.clipping(report)])),
         purpose=list(told_purpose(report.purpose or {})),
         fold=wording.fold(report),
         sums=wording.sums(report.transcripts),

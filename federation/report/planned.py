@@ -6,7 +6,7 @@ from typing import Any
 
 from federation.kinds.folds import folds_facts
 from federation.model.shape import known_dimension
-from federation.plan.guarantee import cost_for, of_two, with_risk
+from federation.plan.guarantee import clipping_facts, cost_for, of_two, with_risk
 from federation.plan.plan import Plan
 from federation.plan.settings import hints
 from federation.round.cohort import stand_ins
@@ -44,12 +44,13 @@ def plan_facts(plan: Plan, size: int, sites: int | None = None) -> dict[str, Any
         "delta": plan.privacy.delta,
         "noise_multiplier": event.noise_multiplier if isinstance(event, GaussianEvent) else None,
         **_costs(plan, usual),
+        **clipping_facts(plan, usual),
         **_average(plan),
         **_groups(plan, usual),
         **of_two(plan),
         **({} if sites is None else {"cohort": _shares(terms.parameters)}),
         "smallest_cohort": _shares(rules),
-        "upload_bytes_per_round": (dimension * terms.codec.ring_bits + 7) // 8,
+        "upload_bytes_per_round": (terms.length * terms.codec.ring_bits + 7) // 8,
         "transcripts": transcript_facts(plan, usual, dimension),
         "hints": list(hints(plan, dimension)),
     }
