@@ -35,7 +35,7 @@ from clients.data.sources.numerals import Numerals, parsed
 from clients.data.sources.table import Table
 from clients.rules.origin import Place
 from federation.model.task import Dataset
-from federation.plan.features import Categorical, Date, Feature, Hashed, Numeric
+from federation.plan.features import Categorical, Date, Feature, Hashed, Numeric, Wide
 from federation.plan.identifiers import cleaned, spellings
 from federation.plan.numerals import as_text
 from federation.plan.tabular import TabularTask
@@ -213,6 +213,8 @@ def _look(table: Table, feature: Feature) -> _Seen:
     if isinstance(feature, Numeric):
         return _numbers(table.numerals(feature.name), feature)
     cells = table.column(feature.name)
+    if isinstance(feature, Wide):
+        return _wholes(cells, feature)
     return _dates(cells, feature) if isinstance(feature, Date) else _texts(cells, feature)
 
 
@@ -285,6 +287,23 @@ def _texts(cells: list[str], feature: Categorical | Hashed) -> _Seen:
     )
     marks = marks_of_texts(feature.name, [plain[cell] for cell in cells])
     return _seen(column, tuple(doubts_of_values(feature.name, counts, len(cells))), marks, taken)
+
+
+def _wholes(cells: list[str], feature: Wide) -> _Seen:
+    """The figures of a column of texts or the like: how many are different, and how many say nothing."""
+    taken = of_texts(feature, cells)
+    known = [cell for cell in cells if not is_missing(cleaned(cell))]
+    column = Column(
+        name=feature.name,
+        public=feature.told,
+        below=None,
+        above=None,
+        distinct=len(set(known)),
+        missing=len(cells) - len(known),
+        unread=0,
+        filled=int(taken.filled.sum()),
+    )
+    return _seen(column, (), marks_of_texts(feature.name, cells), taken)
 
 
 def _seen(column: Column, doubts: tuple[Doubt, ...], marks: Marks, taken: Encoded) -> _Seen:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from federation.plan.features import Wide
 from federation.plan.numerals import as_text
 from federation.plan.tabular import TabularTask
 from federation.plan.tasks import Classification, Counting, Regression, TimeToEvent
@@ -41,7 +42,9 @@ class Contrast:
 def adds_up(task: object) -> bool:
     """Whether the model of a task is a sum over its features, which params alone tell."""
     kinds = Classification | Regression | TimeToEvent | Counting
-    return isinstance(task, kinds) and task.model in ADDITIVE and task.rows is None
+    if not isinstance(task, kinds) or task.model not in ADDITIVE or task.rows is not None:
+        return False
+    return not any(isinstance(feature, Wide) for feature in task.features)
 
 
 def contrasts(task: TabularTask) -> list[Contrast]:

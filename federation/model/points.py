@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from federation.plan.dates import DAYS, Date
-from federation.plan.features import MISSING, OTHER, Feature, Numeric
+from federation.plan.features import MISSING, OTHER, Feature, Numeric, Wide
 from federation.plan.maps import hats
 from federation.plan.numerals import as_text
 from federation.plan.scales import corners, unscaled
@@ -50,7 +50,12 @@ class Points:
 
 
 def points_of(feature: Feature) -> tuple[Points, ...]:
-    """A feature's points; of a date, those of each part that the plan takes. What a cell adds is the sum of all."""
+    """A feature's points; of a date, those of each part that the plan takes. What a cell adds is the sum of all.
+
+    A whole, such as a text, has none: its columns mean nothing one by one.
+    """
+    if isinstance(feature, Wide):
+        return ()
     if isinstance(feature, Numeric):
         return (_of_number(feature),)
     if isinstance(feature, Date):
@@ -59,8 +64,11 @@ def points_of(feature: Feature) -> tuple[Points, ...]:
 
 
 def middle_of(features: Sequence[Feature]) -> Numbers:
-    """The columns of all features in the middle of the public ranges."""
-    each = [np.sum([points.mean[0] for points in points_of(feature)], axis=0) for feature in features]
+    """The columns of all features in the middle of the public ranges; zeros of a whole."""
+    each = [
+        np.sum([np.zeros(len(feature.parts)), *(points.mean[0] for points in points_of(feature))], axis=0)
+        for feature in features
+    ]
     return np.concatenate(each)
 
 

@@ -16,10 +16,22 @@ from federation.config.schema import Mistake, Table, Texts
 from federation.plan.dates import Date
 from federation.plan.identifiers import are_told_apart, cleaned
 from federation.plan.numeric import MISSING, Numeric
+from federation.plan.wide import Wide, Words
 from federation.words import printable
 from privacy.wire import digest
 
-__all__ = ["MISSING", "OTHER", "Categorical", "Date", "Feature", "Hashed", "Numeric", "told_apart"]
+__all__ = [
+    "MISSING",
+    "OTHER",
+    "Categorical",
+    "Date",
+    "Feature",
+    "Hashed",
+    "Numeric",
+    "Wide",
+    "Words",
+    "told_apart",
+]
 
 OTHER = "is another"
 MOST_CODES = 1 << 16
@@ -98,7 +110,7 @@ class Hashed(Table):
         return int.from_bytes(said, "big") % self.hash
 
 
-_KINDS = {"values": "categorical", "hash": "hashed", "date": "date"}
+_KINDS = {"values": "categorical", "hash": "hashed", "date": "date", "text": "words"}
 
 
 def _kind_of_feature(feature: Any) -> str:
@@ -111,7 +123,8 @@ Feature = Annotated[
     Annotated[Numeric, Tag("numeric")]
     | Annotated[Categorical, Tag("categorical")]
     | Annotated[Hashed, Tag("hashed")]
-    | Annotated[Date, Tag("date")],
+    | Annotated[Date, Tag("date")]
+    | Annotated[Words, Tag("words")],
     Discriminator(_kind_of_feature),
 ]
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from federation.config.schema import Mistake
-from federation.plan.features import Date, Feature
+from federation.plan.features import Date, Feature, Wide
 
 MOST_CROSSED = 512
 """The most columns of a cross: each is a param a class, with noise of its own and few records behind it."""
@@ -72,8 +72,11 @@ def check_crosses(features: Sequence[Feature], cross: Sequence[tuple[str, str]])
     """Raise a Mistake unless each is of two different features, named once, with columns that can be filled."""
     widths, seen = {feature.name: len(feature.parts) for feature in features}, set[frozenset[str]]()
     several = {one.name for one in features if isinstance(one, Date) and len(one.take) > 1}
+    wide = {one.name for one in features if isinstance(one, Wide)}
     for pair in cross:
         for name in pair:
+            if name in wide:
+                raise Mistake(f'crosses "{name}", which is a whole', "cross numbers and values only")
             if name not in widths:
                 raise Mistake(f'crosses "{name}", which is no feature', "name it under task.features")
             if name in several:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from federation.errors import TaskError
-from federation.plan.features import Categorical, Feature, Hashed, Numeric
+from federation.plan.features import Categorical, Feature, Hashed, Numeric, Words
 from federation.plan.mock_targets import levels_of, targets
 from federation.plan.numerals import as_text
 from federation.plan.plan import Plan
@@ -37,6 +37,21 @@ _WHOLE = 20  # from this width on, a range between whole numbers has whole numbe
 _RARE = 0.1  # of the cells, for what is missing or not listed
 _OTHERS = ("another", "one more")
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_WORDS = (
+    "pain",
+    "fever",
+    "cough",
+    "stable",
+    "home",
+    "visit",
+    "night",
+    "dose",
+    "rest",
+    "well",
+    "worse",
+    "better",
+)
+_LONG = 6  # words of a made-up sentence
 _ROWS_OF_ONE = 3  # of a patient, where the plan sets no bound
 
 README = "MADE-UP.md"
@@ -130,6 +145,8 @@ def _cells(feature: Feature, stream: Stream, leans: Places, classes: int, streng
         cells = _some(cells, _OTHERS, stream, _RARE) if feature.other else cells
     elif isinstance(feature, Hashed):
         cells = _values(_codes(feature), stream, leans, strength)
+    elif isinstance(feature, Words):
+        cells = _texts(stream, leans, strength)
     else:
         days = _numbers(feature.range, stream, 2 * leans / (classes - 1) - 1, strength)
         cells = tuple(feature.form.write(date.fromordinal(int(float(day)))) for day in days)
@@ -148,6 +165,12 @@ def _some(cells: tuple[str, ...], others: tuple[str, ...], stream: Stream, share
 def _codes(feature: Hashed) -> tuple[str, ...]:
     """Made-up codes, more than there are columns, so that some fall together as real ones do."""
     return tuple(f"{_LETTERS[place % 26]}{place // 26:02}" for place in range(min(2 * feature.hash, 2600)))
+
+
+def _texts(stream: Stream, leans: Places, strength: float) -> tuple[str, ...]:
+    """Sentences of made-up words, some of which the record's class has more often."""
+    words = [_values(_WORDS, stream, leans + at, strength) for at in range(_LONG)]
+    return tuple(" ".join(sentence) for sentence in zip(*words, strict=True))
 
 
 def _numbers(feature: Numeric, stream: Stream, leans: Numbers, strength: float) -> tuple[str, ...]:

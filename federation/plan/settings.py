@@ -22,7 +22,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from federation.plan.features import Feature, Numeric
+from federation.plan.features import Feature, Numeric, Wide
 from federation.plan.outcomes import error_at_first
 from federation.plan.plan import Plan
 from federation.plan.tabular import MODELS, TabularTask
@@ -97,6 +97,8 @@ def hints(plan: Plan, params: int) -> Iterator[str]:
 
 def _square(feature: Feature) -> float:
     """What a feature adds to the square of a record's length."""
+    if isinstance(feature, Wide):
+        return feature.square
     if not isinstance(feature, Numeric):
         return 1.0
     return _RANGE if feature.knots is None else _BENT

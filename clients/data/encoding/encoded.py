@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from clients.data.cells import codes, numbers, texts
 from clients.data.encoding.dates import day_numbers, months_of, weekdays_of
+from clients.data.encoding.wide import Vectors, vectors
 from clients.data.faults import Fault
 from clients.data.sources.table import Table
 from federation.plan.dates import DAYS, MONTHS, Date
-from federation.plan.features import MISSING, OTHER, Categorical, Feature, Hashed, Numeric
+from federation.plan.features import MISSING, OTHER, Categorical, Feature, Hashed, Numeric, Wide
 from federation.plan.maps import hats
 from federation.plan.scales import Numbers, corners, scaled
 
@@ -27,6 +28,8 @@ NOWHERE = -1
 @dataclass(frozen=True)
 class Encoded:
     """A feature of all records: a number in the first column, if it has one, and ones in some of the others.
+
+    A whole cell, such as a text, has `vectors` (n, many) in the first columns instead.
 
     With `knots` the number is in as many columns, by its hats; a record with a mark, that it is missing, in none.
 
@@ -42,9 +45,12 @@ class Encoded:
     other: NDArray[np.bool_] | None = field(default=None, repr=False)
     knots: int | None = None
     corners: Numbers | None = field(default=None, repr=False)
+    vectors: Vectors | None = field(default=None, repr=False)
 
     def write(self, block: NDArray[np.float32]) -> None:
         """Write the columns into a block (n, width) of zeros."""
+        if self.vectors is not None:
+            block[:, : self.vectors.shape[1]] = self.vectors
         if self.first is not None:
             block[:, : self.knots or 1] = self._numbers(self.first)
         for places in self.places:
@@ -56,6 +62,8 @@ class Encoded:
         """What the feature adds to the squared length of each record."""
         numbers = np.zeros((len(self.filled), 0)) if self.first is None else self._numbers(self.first)
         total: Numbers = np.square(numbers).sum(1)
+        if self.vectors is not None:
+            total = total + np.einsum("ij,ij->i", self.vectors, self.vectors, dtype=np.float64)
         for places in self.places:
             total = total + (places != NOWHERE)
         return total
@@ -76,10 +84,12 @@ def encoded(table: Table, feature: Feature) -> Encoded:
     return of_texts(feature, table.column(feature.name))
 
 
-def of_texts(feature: Categorical | Hashed | Date, cells: Sequence[str]) -> Encoded:
+def of_texts(feature: Categorical | Hashed | Date | Wide, cells: Sequence[str]) -> Encoded:
     """The columns of a feature whose cells are texts."""
     if isinstance(feature, Date):
         return of_dates(feature, cells)
+    if isinstance(feature, Wide):
+        return of_wholes(feature, cells)
     return of_codes(feature, cells) if isinstance(feature, Hashed) else of_values(feature, cells)
 
 
@@ -137,3 +147,10 @@ def of_dates(feature: Date, cells: Sequence[str]) -> Encoded:
     if feature.missing == "indicator":
         places.append(np.where(filled, at, NOWHERE))
     return Encoded(first, tuple(places), faults, filled)
+
+
+def of_wholes(feature: Wide, cells: Sequence[str]) -> Encoded:
+    """What a public function makes of each cell, and where the plan says so a mark that it is missing."""
+    found, faults, filled = vectors(feature, cells)
+    marks = (np.where(filled, feature.vector, NOWHERE),) if feature.missing == "indicator" else ()
+    return Encoded(None, marks, faults, filled, vectors=found)

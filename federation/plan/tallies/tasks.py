@@ -15,7 +15,7 @@ from pydantic import Field, field_validator, model_validator
 from federation.config.schema import Mistake
 from federation.kinds.cells import MOST_CELLS
 from federation.plan.dates import DAYS, Date
-from federation.plan.features import Categorical, Feature, Numeric
+from federation.plan.features import Categorical, Feature, Numeric, Wide
 from federation.plan.numeric import MOST_BINS
 from federation.plan.outcomes import Tally
 from federation.plan.tabular import TALLY, TabularTask
@@ -71,6 +71,9 @@ class Statistics(TabularTask):
             if getattr(self, key) is not None:
                 raise Mistake("means nothing here: no model is trained", "remove it", (key,))
         for feature in self.features:
+            if isinstance(feature, Wide):
+                reason = "cannot be counted: its columns mean nothing one by one"
+                raise Mistake(reason, "remove it", ("features", feature.name))
             if isinstance(feature, Numeric) and feature.knots is not None:
                 raise Mistake("means nothing here", "write bins", ("features", feature.name, "knots"))
             if isinstance(feature, Date) and feature.take != (DAYS,):

@@ -23,6 +23,7 @@ from torch import Tensor
 from federation.model.outcomes import half_of
 from federation.model.params import Layout
 from federation.model.points import middle_of, points_of
+from federation.plan.features import Wide
 from federation.plan.layout import layout
 from federation.plan.outcomes import Classes, Outcome, Range, Survival
 from federation.plan.tabular import TabularTask
@@ -72,7 +73,7 @@ class Attributions:
 def attributions(run: Finished) -> Attributions | None:
     """What the features of a table add to what the model says of made-up rows; None where there are no columns."""
     task = run.table
-    if task is None or task.rows is not None:
+    if task is None or task.rows is not None or any(isinstance(one, Wide) for one in task.features):
         return None
     model = run.task.model()
     Layout.of(model).load(model, run.params)

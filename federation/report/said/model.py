@@ -14,6 +14,7 @@ from federation.model.contrasts import adds_to, contrasts, split
 from federation.model.curves import Curve, Surface, curves, intercepts, surfaces
 from federation.model.outcomes import half_of
 from federation.model.points import middle_of
+from federation.plan.features import Wide
 from federation.plan.layout import layout
 from federation.plan.outcomes import Classes, Range
 from federation.plan.tabular import TabularTask
@@ -124,4 +125,6 @@ def slopes(run: Finished) -> list[tuple[str, float]] | None:
     shown = found[1] - found[0] if two else largest
     if isinstance(outcome, Range):
         shown = shown * half_of(outcome)
-    return [(column.name, float(shown[at])) for at, column in enumerate(layout(task))]
+    wholes = {one.name for one in task.features if isinstance(one, Wide)}
+    columns = enumerate(layout(task))
+    return [(column.name, float(shown[at])) for at, column in columns if column.feature not in wholes]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from federation.errors import FederationError
 from federation.model.curves import Curve
+from federation.plan.features import Wide
 from federation.plan.plan import Plan, load
 from federation.plan.tabular import TabularTask
 from federation.report.said.attributions import Attributions, attributions
@@ -63,6 +64,8 @@ def _is_ours(plan: Plan) -> bool:
     """A sum over its features, or a network of ours: code of others is not run to make a page."""
     task = plan.task
     is_network = isinstance(task, TabularTask) and task.model == "mlp" and task.rows is None
+    if isinstance(task, TabularTask) and any(isinstance(one, Wide) for one in task.features):
+        return False
     return adds_up(plan) or is_network
 
 

@@ -17,7 +17,7 @@ from clients.data.encoding.encoded import Encoded, of_numbers, of_texts
 from clients.data.load import read_csv, read_table
 from clients.rules.origin import Origin
 from federation.errors import DataError
-from federation.plan.features import Categorical, Date, Feature, Hashed, Numeric
+from federation.plan.features import Categorical, Date, Feature, Hashed, Numeric, Words
 from federation.plan.tasks import Classification
 
 MARKS = ("", "?", "NA", "-", "null", "n/a")
@@ -39,6 +39,7 @@ KINDS: tuple[Feature, ...] = (
     Categorical(name="cp", values=("1", "2"), missing="2", other=True),
     Hashed(name="icd", hash=8, missing="category"),
     SEEN,
+    Words(name="note", text="words", width=16, missing="indicator"),
 )
 
 
