@@ -30,6 +30,7 @@ from federation.cli.simulating.tradeoff import tradeoff
 from federation.cli.streams import print_json
 from federation.cli.telling.auditing import audit
 from federation.cli.telling.explain import explain
+from federation.cli.telling.personal import personal
 from federation.cli.telling.predict import predict
 from federation.cli.telling.rehearse import rehearse
 from federation.errors import InputError
@@ -149,6 +150,10 @@ app.command(epilog="Example: [bold]federation rehearse plan.toml --site site.tom
 app.command(epilog="Example: [bold]federation explain runs/first --scorecard points.csv[/bold]")(explain)
 _PREDICT = "federation predict runs/first patients.csv --out scores.csv --reasons 3"
 app.command(epilog=f"Example: [bold]{_PREDICT}[/bold]")(predict)
+
+
+_PERSONAL = "federation personal runs/first site.toml --out ours.safetensors"
+app.command(epilog=f"Example: [bold]{_PERSONAL}[/bold]")(personal)
 
 
 app.command(epilog="Example: [bold]federation audit runs/first --ledger cleveland.jsonl[/bold]")(audit)

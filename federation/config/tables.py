@@ -281,6 +281,33 @@ class Evaluation(Table):
         return metrics
 
 
+class Personal(Table):
+    """`[personal]`: the model that each site makes of the released one for itself, after the last round.
+
+    So many `steps` of the site's own optimizer, at `learning_rate`, on Poisson batches at `training.sample_rate`.
+    `pull` is MR-MTL's lambda (Liu et al. 2022): each step's gradient gets it times the way from the released model.
+    Nothing of it leaves a site, so it costs no privacy.
+    """
+
+    steps: _Positive = Field(examples=["50"])
+    learning_rate: float = Field(gt=0, le=_MAX_COUNT, examples=["0.1"])
+    pull: float | None = Field(default=None, ge=0, le=_MAX_COUNT, examples=["0.1"])
+
+    @field_validator("pull")
+    @classmethod
+    def _absent_for_zero(cls, value: float | None) -> float | None:
+        return value or None
+
+    @model_validator(mode="after")
+    def _holds_back(self) -> Self:
+        if self.pull is not None and self.pull * self.learning_rate > 1:
+            hint = f"lower one: pull at most {1 / self.learning_rate:.3g} at this learning_rate"
+            raise Mistake(
+                "times personal.learning_rate is above 1: steps would leap over it", hint, ("pull",)
+            )
+        return self
+
+
 class Rules(Table):
     """The tables of a plan. `Plan` gives the task its type; a kind of release reads all tables but the task."""
 
@@ -293,3 +320,4 @@ class Rules(Table):
     server: Server = Field(examples=["[server]"])
     evaluation: Evaluation = Field(default=Evaluation(), examples=["[evaluation]"])
     purpose: Purpose | None = Field(default=None, examples=["[purpose]"])
+    personal: Personal | None = Field(default=None, examples=["[personal]"])

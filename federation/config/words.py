@@ -28,6 +28,7 @@ _MEMORY = "write server.beta1 (first moment) and server.beta2 (second moment)"
 _FLOOR = "write server.tau, the floor of a step's denominator"
 _FOLDS = "write evaluation.folds; or, in a simulation: federation simulate PLAN --sites DIR --folds 5"
 _AVERAGE = "write server.iterate_average, such as 0.95: how much of the average so far a round keeps"
+_PERSONAL = "write a table [personal] with steps, learning_rate and, for MR-MTL, pull"
 _CODE = 'write task = "package.module:task" for code of your own'
 _NONE = (
     "there is no such setting: a site's steps are plain, so that their clipping and noise cover all they do"
@@ -104,6 +105,11 @@ WORDS: Mapping[str, str] = {
     "options": _VALUES,
     "betas": _MEMORY,
     "momentum": _MEMORY,
+    "personalization": _PERSONAL,
+    "fine_tuning": _PERSONAL,
+    "finetune_steps": _PERSONAL,
+    "mr_mtl": _PERSONAL,
+    "ditto": _PERSONAL,
     "epsilon_adam": _FLOOR,
     "adam_eps": _FLOOR,
     "ema": _AVERAGE,

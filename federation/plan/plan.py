@@ -380,6 +380,12 @@ def _figures_fit(plan: Plan) -> None:
         plan.figures.check()
 
 
+def _personal_fits(plan: Plan) -> None:
+    """A personal model is trained further; a table of counts has none."""
+    if plan.personal is not None and plan.task_is_tally:
+        raise Mistake("means nothing where nothing is trained", "remove the table", ("personal",))
+
+
 def _metrics_exist(plan: Plan) -> None:
     """The user's own task may bring metrics; a built-in one has ours."""
     if not isinstance(plan.task, TabularTask):
@@ -398,5 +404,5 @@ def _metrics_exist(plan: Plan) -> None:
 
 _CHECKS = (
     *(_code_is_own, _patients_known, _kind_fits, _cohort_hides, _metrics_exist),
-    *(_figures_fit, _noise_known, _excess_fits, _sums_hide, _groups_fit, _groups_hide),
+    *(_figures_fit, _noise_known, _personal_fits, _excess_fits, _sums_hide, _groups_fit, _groups_hide),
 )

@@ -96,6 +96,7 @@ def render(report: Report, verdict: str = "", *, curves: bool = True, section: S
         gaps=fairness.gap_rows(report.evaluation),
         no_verdict=gaps.NO_VERDICT,
         worse=fairness.worse(report.evaluation),
+        personal=fairness.personal(report.evaluation),
         gains=dict(fairness.gain_rows(report.evaluation)),
         taken={} if report.timing.energy is None else report.timing.energy.sites,
         energy=fairness.energy(report),

@@ -46,6 +46,7 @@ def plan_facts(plan: Plan, size: int, sites: int | None = None) -> dict[str, Any
         **_costs(plan, usual),
         **clipping_facts(plan, usual),
         **_average(plan),
+        **_personal(plan),
         **_groups(plan, usual),
         **of_two(plan),
         **({} if sites is None else {"cohort": _shares(terms.parameters)}),
@@ -100,6 +101,16 @@ def _average(plan: Plan) -> dict[str, Any]:
     if decay is None:
         return {}
     return {"iterate_average": f"{decay:g}: of all rounds' params; it costs no privacy"}
+
+
+def _personal(plan: Plan) -> dict[str, Any]:
+    """What each site makes of the released model for itself."""
+    rules = plan.personal
+    if rules is None:
+        return {}
+    pull = "" if rules.pull is None else f", pulled back by {rules.pull:g}"
+    told = f"{rules.steps} steps at {rules.learning_rate:g}{pull}, after the last round; it never leaves its site"
+    return {"personal": told}
 
 
 def _groups(plan: Plan, sites: int) -> dict[str, Any]:

@@ -255,7 +255,8 @@ class Evaluation(Part):
     "diverged", "not made yet", or the kind of error. `unlikely`: how the published sums are such as honest sites do
     not make. In a simulation also: `intervals` of 95 % by the same places, of all held-out records a `confusion`
     matrix (rows: the class that they are of; columns: the answer) and, of two classes, a `calibration` curve; and
-    how many training records are `clipped`; `groups`, by column and value; and each site `beside_alone`.
+    how many training records are `clipped`; `groups`, by column and value; and each site `beside_alone`. Where the
+    plan has a personal model: its figures at each site, `personal`, and what the site gains by it, `beside_shared`.
     """
 
     pooled: Figures
@@ -274,6 +275,8 @@ class Evaluation(Part):
     clipped: Clipped | None = None
     groups: Mapping[str, Mapping[str, GroupFigures]] = {}
     beside_alone: BesideAlone | None = None
+    personal: Mapping[str, Metrics] = {}
+    beside_shared: BesideAlone | None = None
 
     def why(self, place: str) -> str:
         """Why there is no figure at a place; "" if nothing is known to be wrong."""
