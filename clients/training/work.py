@@ -29,6 +29,7 @@ from federation.model.params import Layout
 from federation.model.task import Dataset, Task, is_built_in
 from federation.plan.plan import Plan
 from federation.round.parts import secrets_of, streams_of
+from federation.round.sent import first_norm, joined, model_of, norm_of
 from federation.round.terms import Terms
 from privacy.mechanism.encoding import EncodingOverflow, RingVector
 from privacy.mechanism.noise import Stream
@@ -77,6 +78,7 @@ def fresh_excess(terms: Terms, entropy: Callable[[int], bytes] = os.urandom) -> 
 class SiteWork:
     """One site in one round (`federation.kinds.base.Work`). Batches follow from the secret stream.
 
+    `params` is what was sent: with the norm to clip to behind the params, where the plan has it move.
     `rows` are those of the batch of each step, where a simulation drew them from the stream before.
     """
 
@@ -86,6 +88,11 @@ class SiteWork:
     trainer: Trainer = field(repr=False)
     stream: Stream = field(repr=False)
     rows: Sequence[Tensor] | None = field(default=None, repr=False)
+
+    @property
+    def clipping_norm(self) -> float:
+        """As it was sent, or as the plan says."""
+        return norm_of(self.terms, self.params)
 
     def update(self) -> Tensor:
         """What plain training changed, in float32 as the model has it."""
@@ -147,7 +154,7 @@ class SiteWork:
             model = task.model()
         if not isinstance(task.model, Kept):
             require_base(self.terms.plan, task.name, model)
-        Layout.of(model).load(model, self.params)
+        Layout.of(model).load(model, model_of(self.terms, self.params))
         return prepared(model, dtype)
 
     @contextmanager
@@ -190,7 +197,7 @@ def worst_case_seconds(terms: Terms, site: str, trainer: Trainer) -> float:
 
 
 def _seconds(terms: Terms, site: str, rehearsal: Trainer) -> float:
-    params, seconds = torch.zeros(terms.dimension), 0.0
+    params, seconds = joined(torch.zeros(terms.dimension), first_norm(terms.plan.privacy)), 0.0
     for _ in range(2):  # the first time a route is chosen, and tables are made
         start = time.perf_counter()
         with suppress(EncodingOverflow):  # training on made-up records need not go well
