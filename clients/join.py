@@ -71,7 +71,9 @@ def open_site(path: Path, tell: Callable[[str], None] = untold) -> Site:
         load=load,
         greetings=Greetings(rules.greetings_file),
         ledgers=partial(known_ledgers, rules, trust.identity),
-        understudy=Understudy(member, trust, lambda: load_site(path).policy, Site),
+        understudy=Understudy(
+            member, trust, lambda: load_site(path).policy, Site, encoders=rules.data.folders(path.parent)
+        ),
         is_timed=True,
         people=people,
     )

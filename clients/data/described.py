@@ -26,7 +26,7 @@ from clients.data.doubts import (
     doubts_of_values,
 )
 from clients.data.encoding.dates import day_numbers
-from clients.data.encoding.encoded import Encoded, of_numbers, of_texts
+from clients.data.encoding.encoded import Encoded, encoded, of_numbers, of_texts
 from clients.data.notes import FileRead, Note
 from clients.data.people import people
 from clients.data.rows import Marks, marks_of_numbers, marks_of_rows, marks_of_texts
@@ -214,7 +214,7 @@ def _look(table: Table, feature: Feature) -> _Seen:
         return _numbers(table.numerals(feature.name), feature)
     cells = table.column(feature.name)
     if isinstance(feature, Wide):
-        return _wholes(cells, feature)
+        return _wholes(cells, feature, encoded(table, feature))
     return _dates(cells, feature) if isinstance(feature, Date) else _texts(cells, feature)
 
 
@@ -289,9 +289,8 @@ def _texts(cells: list[str], feature: Categorical | Hashed) -> _Seen:
     return _seen(column, tuple(doubts_of_values(feature.name, counts, len(cells))), marks, taken)
 
 
-def _wholes(cells: list[str], feature: Wide) -> _Seen:
+def _wholes(cells: list[str], feature: Wide, taken: Encoded) -> _Seen:
     """The figures of a column of texts or the like: how many are different, and how many say nothing."""
-    taken = of_texts(feature, cells)
     known = [cell for cell in cells if not is_missing(cleaned(cell))]
     column = Column(
         name=feature.name,

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from clients.data.encoding.encoded import encoded
+from clients.data.encoding.wide import require_encoders
 from clients.data.faults import Fault, refuse
 from clients.data.notes import FileRead
 from clients.data.people import people
@@ -150,8 +151,9 @@ def read_table(place: Place, task: TabularTask) -> Reading:
     """The rows of a table: features (n, task.inputs) float32 in [-1, 1], labels as the task's outcome has them.
 
     What a cell becomes: clients/data/encoding. DataError names all columns whose cells cannot be used. Columns are
-    unpacked one at a time.
+    unpacked one at a time. OtherEncoder, before anything is read, where an encoder that the plan pins is not here.
     """
+    require_encoders(task.features, place)
     table = examined(place)
     names = [*task.columns]
     lacking = table.lacking([*names, *([task.patient] if task.patient is not None else [])])

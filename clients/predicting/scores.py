@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from clients.data.encoding.wide import require_encoders
 from clients.data.load import read_file
 from clients.data.sources.reading import examined
 from clients.predicting.adding import Adding
@@ -109,6 +110,7 @@ def _explaining(run: Finished, asked: Asked) -> Adding | None:
 def _rows(run: Finished, place: Origin, asked: Asked) -> tuple[int, Iterator[Chunk]]:
     """How many rows there are, and the rows."""
     if run.table is not None:
+        require_encoders(run.table.features, place)
         table = examined(place)
         return len(table), chunks(table, run.table, asked.copied)
     try:

@@ -118,6 +118,7 @@ class Origin:
     columns: tuple[str, ...] = ()  # of text that has no header
     password_file: Path | None = None
     timeout_seconds: int = 600
+    encoders: tuple[Path, ...] = ()  # folders of pretrained encoders, which read its texts
 
     @classmethod
     def of(cls, place: Place) -> Origin:

@@ -26,6 +26,7 @@ from federation.audit.recounting import bounds, planned_releases, releases_in_a_
 from federation.audit.sites import Booked, Setting
 from federation.audit.untrusted import text_of
 from federation.config.purpose import TITLES
+from federation.plan.encoder import encoders_of
 from federation.plan.plan import Plan
 from federation.report.page import render
 from federation.report.report import Report
@@ -110,7 +111,8 @@ def check_report(
 def _repeated(plan: Plan, report: Mapping[str, Any]) -> dict[str, Any]:
     """What a report repeats of a plan where the plan says it, and may not say where it does not."""
     purpose = None if plan.purpose is None else {**dict.fromkeys(TITLES), **plan.purpose.to_json()}
-    said = {"iterate_average": plan.server.iterate_average, "purpose": purpose}
+    encoders = [one.to_json() for one in encoders_of(plan.task)] or None
+    said = {"iterate_average": plan.server.iterate_average, "purpose": purpose, "encoders": encoders}
     return {name: value for name, value in said.items() if value is not None or name in report}
 
 

@@ -29,6 +29,7 @@ from federation.cli.simulating.run import demo, simulate
 from federation.cli.simulating.tradeoff import tradeoff
 from federation.cli.streams import print_json
 from federation.cli.telling.auditing import audit
+from federation.cli.telling.encoder import encoder
 from federation.cli.telling.explain import explain
 from federation.cli.telling.export import export
 from federation.cli.telling.predict import predict
@@ -49,6 +50,9 @@ app = typer.Typer(
 
 app.add_typer(keys, name="keys")
 app.add_typer(roster, name="roster")
+plan_commands.command("encoder", epilog="Example: [bold]federation plan encoder encoders/minilm[/bold]")(
+    encoder
+)
 app.add_typer(plan_commands, name="plan")
 app.add_typer(site_commands, name="site")
 app.add_typer(ledger, name="ledger")

@@ -33,7 +33,7 @@ from privacy.accounting.units import Charge
 from privacy.errors import UnsafeParameters
 from privacy.mechanism.excess import Levels
 from privacy.mechanism.gaussian import GaussianMechanism
-from privacy.mechanism.noise import MAX_DRAW, VARIANCE, Stream
+from privacy.mechanism.noise import VARIANCE, Stream
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -355,14 +355,14 @@ def parts_of(rows: Rows) -> Rows:
             yield slice(places.start + start, places.start + end), part[start:end]
 
 
-def grid(mechanism: GaussianMechanism, bound: float, cohort: int, share: int = MAX_DRAW) -> Codec:
+def grid(mechanism: GaussianMechanism, bound: float, cohort: int, share: int | None = None) -> Codec:
     """The mechanism's grid with room for `cohort` vectors up to `bound` in every coordinate, and their noise.
 
-    `share` is the largest magnitude of the noise on one of them.
+    `share` is the largest magnitude of the noise on one of them, by default of one that is drawn at once.
     """
     from privacy.mechanism.encoding import Codec
 
-    reach = math.ceil(bound / mechanism.step)
+    share, reach = mechanism.max_draw if share is None else share, math.ceil(bound / mechanism.step)
     return Codec(step=mechanism.step, limit=reach, headroom=cohort * share, cohort=cohort)
 
 

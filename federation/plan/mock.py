@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from federation.errors import TaskError
-from federation.plan.features import Categorical, Feature, Hashed, Numeric, Words
+from federation.plan.features import Categorical, Encoder, Feature, Hashed, Numeric, Words
 from federation.plan.mock_targets import levels_of, targets
 from federation.plan.numerals import as_text
 from federation.plan.plan import Plan
@@ -145,7 +145,7 @@ def _cells(feature: Feature, stream: Stream, leans: Places, classes: int, streng
         cells = _some(cells, _OTHERS, stream, _RARE) if feature.other else cells
     elif isinstance(feature, Hashed):
         cells = _values(_codes(feature), stream, leans, strength)
-    elif isinstance(feature, Words):
+    elif isinstance(feature, Words | Encoder):
         cells = _texts(stream, leans, strength)
     else:
         days = _numbers(feature.range, stream, 2 * leans / (classes - 1) - 1, strength)

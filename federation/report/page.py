@@ -14,6 +14,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from federation.config.purpose import lines as told_purpose
+from federation.plan.encoder import promise
 from federation.plan.guarantee import told_of_parts
 from federation.plan.measures import SIGNED
 from federation.report import judged, tabulated, wording
@@ -68,6 +69,7 @@ def render(report: Report, verdict: str = "", *, curves: bool = True, section: S
         tables=report.tables,
         tabulated=tabulated,
         model=wording.model(report),
+        read_by=[promise(one.column, one.trained_on) for one in report.encoders or ()],
         purpose=list(told_purpose(report.purpose or {})),
         fold=wording.fold(report),
         sums=wording.sums(report.transcripts),

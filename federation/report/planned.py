@@ -6,6 +6,7 @@ from typing import Any
 
 from federation.kinds.folds import folds_facts
 from federation.model.shape import known_dimension
+from federation.plan.encoder import encoders_of, promise
 from federation.plan.guarantee import cost_for, of_two, with_risk
 from federation.plan.plan import Plan
 from federation.plan.settings import hints
@@ -35,6 +36,7 @@ def plan_facts(plan: Plan, size: int, sites: int | None = None) -> dict[str, Any
         "rounds": plan.federation.rounds,
         **folds_facts(plan),
         "model_parameters": dimension,
+        **_encoders(plan),
         **_code(plan),
         **_purpose(plan),
         "private": plan.is_private,
@@ -77,6 +79,12 @@ def _dimension(plan: Plan) -> int:
     from federation.model.task import build_task
 
     return Layout.of(build_task(plan).model()).dimension
+
+
+def _encoders(plan: Plan) -> dict[str, Any]:
+    """What reads the plan's texts, by the digest of its files, and what is not promised."""
+    found = {one.name: f"{one.digest}. {promise(one.name, one.trained_on)}" for one in encoders_of(plan.task)}
+    return {"encoders": found} if found else {}
 
 
 def _code(plan: Plan) -> dict[str, Any]:

@@ -336,11 +336,20 @@ class Folds(Part):
     deviation: Figures
 
 
+class ReadBy(Part):
+    """A column of texts, and the pretrained encoder that reads it."""
+
+    column: str
+    digest: str
+    tokens: int
+    trained_on: str
+
+
 class Report(Part):
     """The report of a run. The fields have the order of report.json.
 
     `iterate_average`: the decay of the average of all rounds' params that is the model, where the plan has one.
-    `purpose`: what the plan says that it is for, by the names of its fields.
+    `purpose`: what the plan says that it is for, by the names of its fields. `encoders`: what reads its texts.
     """
 
     schema_: Literal["federation.report/1"] = Field(alias="schema")
@@ -365,6 +374,7 @@ class Report(Part):
     faults: Suffered | None = None
     tables: Tables | None = None
     purpose: Mapping[str, Annotated[tuple[str, ...], AnyList]] | None = None
+    encoders: Annotated[tuple[ReadBy, ...], AnyList] | None = None
 
     @model_validator(mode="after")
     def _exact_where_simulated(self) -> Self:

@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from federation.plan.encoder import encoders_of
 from federation.plan.guarantee import cost_for, epsilons, exposure, site_cost, with_risk
 from federation.plan.plan import Plan
 from federation.report.receipt import Receipt
@@ -20,6 +21,7 @@ from federation.report.report import (
     HistoryLine,
     PrivacyClaim,
     Published,
+    ReadBy,
     Report,
     RoundLine,
     SiteLine,
@@ -91,7 +93,9 @@ def summary_of(
         history=_history(plan, receipts),
         secure_aggregation=plan.secure_aggregation.tolerance,
     )
+    encoders = tuple(ReadBy(**one.to_json()) for one in encoders_of(plan.task))
     told = {
+        "encoders": encoders or None,
         "iterate_average": plan.server.iterate_average,
         "population": population,
         "purpose": None if plan.purpose is None else plan.purpose.model_dump(exclude_none=True),

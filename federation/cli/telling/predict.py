@@ -45,6 +45,9 @@ def predict(
     encoding: Encoding = None,
     columns: Columns = None,
     password_file: PasswordFile = None,
+    encoder: Annotated[
+        str | None, typer.Option(metavar="FOLDER", help="of the encoder that the plan pins for its texts")
+    ] = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
@@ -63,7 +66,9 @@ def predict(
     with show_progress() as shown:
         shown.stage("opening the run")
         finished = open_model(run)
-        reading = Reading(data, query, sheet, None, separator, decimal, encoding, columns, password_file)
+        reading = Reading(
+            data, query, sheet, None, separator, decimal, encoding, columns, password_file, encoder
+        )
         with by_options("DATA"):
             place = _of_site(Path(data), reading) if data.endswith(".toml") else reading.origin()
             shown.stage("reading")
