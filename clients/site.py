@@ -219,7 +219,7 @@ class Site:
     def _try_out(self, run: bytes, plan: Plan, trainer: Trainer) -> None:
         """TaskError if the task's code fails on made-up records: it has seen no data, and nothing stays charged."""
         try:
-            try_out(trainer.task, trainer.data, plan, self.member.size)
+            try_out(trainer.task, trainer.data, plan, self.member.size, trainer.place)
         except TaskError:
             name = account_name(plan, run)
             self.journal.abandon_run(name, bytes(32).hex(), evaluation_run(name))

@@ -22,6 +22,7 @@ from clients.training.frozen import Guard, fitting, prepared
 from clients.training.held_out import figures
 from clients.training.isolation import FEW, Tally, coins, draws_apart, listening
 from clients.training.local import Finish, Gradient, local_delta, made_up, plain_gradient, poisson_batch
+from clients.training.places import HERE, Place
 from federation.errors import DataError
 from federation.kinds.base import Work
 from federation.model.base import Kept, require_base
@@ -47,6 +48,7 @@ class Trainer:
     stream: Callable[[int], Stream]  # round -> a stream never used before
     held_out: Dataset | None = None  # for a published evaluation
     tally: Tally = field(default_factory=Tally)  # of records on which the task's code raised
+    place: Place = HERE  # where gradients are computed
 
 
 def contribution(
@@ -98,7 +100,8 @@ class SiteWork:
         """What plain training changed, in float32 as the model has it."""
         model = self._model(torch.float32)
         task = self.trainer.task
-        gradient = plain_gradient(model, task.loss, self.trainer.tally, task.class_weights)
+        given = self.trainer.tally, task.class_weights, self.trainer.place
+        gradient = plain_gradient(model, task.loss, *given)
         return self._trained(model, self._population(), gradient, lambda total: total, wide=False)
 
     def noised_update(self, clipping_norm: float, noised: Finish) -> Tensor:
@@ -130,8 +133,9 @@ class SiteWork:
         return figures(model, task, held_out, whole_patients=whole_patients, tally=tally, threshold=threshold)
 
     def _clipped(self, model: nn.Module, clipping_norm: float) -> AbstractContextManager[Gradient]:
-        task, tally = self.trainer.task, self.trainer.tally
-        return clipped_gradient(model, task.loss, clipping_norm, self._expected, tally, task.class_weights)
+        task, tally, place = self.trainer.task, self.trainer.tally, self.trainer.place
+        weights = task.class_weights
+        return clipped_gradient(model, task.loss, clipping_norm, self._expected, tally, weights, place)
 
     def _trained(
         self, model: nn.Module, data: Dataset, gradient: Gradient, finish: Finish, *, wide: bool
