@@ -122,9 +122,9 @@ def _page(folder: Path, seeds: int) -> Iterator[str]:
         f"Accuracy on {TEST} of the 1,797 digits of scikit-learn, by which nothing was chosen; the others are at "
         f"{SITES} sites. 200 rounds, sample rate .1, clipping norm 1, averaging, distributed noise with one "
         f"colluder and one dropout allowed for, delta 1e-5, `iterate_average = 0.95`. The mean of {seeds} runs "
-        "with its standard error, which is of the noise alone (of the choice of test images it is about .01), and the "
-        "least of them. In brackets the learning rate: it, and the details of the map, were chosen on eight splits "
-        "of the images that are trained on."
+        "with its standard error, which is of the noise alone (of the choice of test images it is about .01), and "
+        "the least of them. In brackets the learning rate: it, and the details of the map, were chosen on eight "
+        "splits of the images that are trained on."
     )
     yield ""
     yield "| | epsilon 1 | epsilon 3 | epsilon 8 |"

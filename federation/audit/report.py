@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from federation.audit.claims import recounted, recounted_charge, told_units
+from federation.audit.clipping import told_clipping
 from federation.audit.findings import Findings
 from federation.audit.receipts import Receipts
 from federation.audit.recounting import bounds, planned_releases, releases_in_a_round, told_excess
@@ -191,6 +192,7 @@ def _expected(setting: Setting, booked: Mapping[str, Booked], sites: Sequence[st
             **({} if line.excess_left is None else {"excess_left": len(line.excess_left)}),
             **({"lost": line.voids[-1].reasons} if line.is_lost and line.voids else {}),
             **({} if line.simulated_seconds is None else {"simulated_seconds": line.simulated_seconds}),
+            **({} if line.clipping_norm is None else {"clipping_norm": line.clipping_norm}),
             "unlikely": line.unlikely,
         }
         for number, line in receipts.rounds.items()
@@ -222,6 +224,7 @@ def _privacy(setting: Setting) -> dict[str, Any]:
         "delta": plan.privacy.delta,
         "noise_multiplier": charge.event.noise_multiplier,
         "clipping_norm": plan.privacy.clipping_norm,
+        **told_clipping(plan, setting.receipts),
         "accountant": accountant([charge.event], plan.privacy.delta),
         "cross_check": {"rdp": rdp_epsilon([charge.event], plan.privacy.delta)},
     }

@@ -7,7 +7,7 @@ from typing import Any
 from federation.kinds.folds import folds_facts
 from federation.model.shape import known_dimension
 from federation.plan.encoder import encoders_of, promise
-from federation.plan.guarantee import cost_for, of_two, with_risk
+from federation.plan.guarantee import clipping_facts, cost_for, of_two, with_risk
 from federation.plan.plan import Plan
 from federation.plan.settings import hints
 from federation.round.cohort import stand_ins
@@ -48,12 +48,14 @@ def plan_facts(plan: Plan, size: int, sites: int | None = None) -> dict[str, Any
         "delta": plan.privacy.delta,
         "noise_multiplier": event.noise_multiplier if isinstance(event, GaussianEvent) else None,
         **_costs(plan, usual),
+        **clipping_facts(plan, usual),
         **_average(plan),
+        **_personal(plan),
         **_groups(plan, usual),
         **of_two(plan),
         **({} if sites is None else {"cohort": _shares(terms.parameters)}),
         "smallest_cohort": _shares(rules),
-        "upload_bytes_per_round": (dimension * terms.codec.ring_bits + 7) // 8,
+        "upload_bytes_per_round": (terms.length * terms.codec.ring_bits + 7) // 8,
         "transcripts": transcript_facts(plan, usual, dimension),
         "hints": list(hints(plan, dimension)),
     }
@@ -122,6 +124,16 @@ def _average(plan: Plan) -> dict[str, Any]:
     if decay is None:
         return {}
     return {"iterate_average": f"{decay:g}: of all rounds' params; it costs no privacy"}
+
+
+def _personal(plan: Plan) -> dict[str, Any]:
+    """What each site makes of the released model for itself."""
+    rules = plan.personal
+    if rules is None:
+        return {}
+    pull = "" if rules.pull is None else f", pulled back by {rules.pull:g}"
+    told = f"{rules.steps} steps at {rules.learning_rate:g}{pull}, after the last round; it never leaves its site"
+    return {"personal": told}
 
 
 def _groups(plan: Plan, sites: int) -> dict[str, Any]:
