@@ -40,6 +40,7 @@ from clients.training.per_example import (
 )
 from clients.training.places import HERE, Compute, Place, Twin, twin_of
 from clients.training.places import MEMORY as ON_DEVICE
+from federation.model.base import trained
 from federation.model.task import weighed
 from privacy.mechanism.clipping import clip_factors, clip_rows, row_lengths
 
@@ -196,9 +197,10 @@ class _Position:
     """The parameters as they are at the start of a batch: code that moved them for some records moved a copy."""
 
     def __init__(self, model: nn.Module) -> None:
-        self._parameters = list(model.parameters())
+        self._parameters = list(trained(model).values())
         self._saved = [parameter.detach().clone() for parameter in self._parameters]
-        self.zeros = self._saved[0].new_zeros(sum(values.numel() for values in self._saved))
+        size = sum(values.numel() for values in self._saved)
+        self.zeros = self._saved[0].new_zeros(size, dtype=torch.float64)
 
     def restore(self) -> None:
         """Set the parameters back."""

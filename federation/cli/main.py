@@ -32,6 +32,7 @@ from federation.cli.telling.auditing import audit
 from federation.cli.telling.encoder import encoder
 from federation.cli.telling.explain import explain
 from federation.cli.telling.export import export
+from federation.cli.telling.personal import personal
 from federation.cli.telling.predict import predict
 from federation.cli.telling.rehearse import rehearse
 from federation.cli.telling.track import track
@@ -156,6 +157,10 @@ app.command(epilog="Example: [bold]federation explain runs/first --scorecard poi
 _PREDICT = "federation predict runs/first patients.csv --out scores.csv --reasons 3"
 app.command(epilog=f"Example: [bold]{_PREDICT}[/bold]")(predict)
 app.command(epilog="Example: [bold]federation export runs/first --to onnx --out model.onnx[/bold]")(export)
+
+
+_PERSONAL = "federation personal runs/first site.toml --out ours.safetensors"
+app.command(epilog=f"Example: [bold]{_PERSONAL}[/bold]")(personal)
 
 
 app.command(epilog="Example: [bold]federation audit runs/first --ledger cleveland.jsonl[/bold]")(audit)

@@ -39,6 +39,7 @@ class PopulationName(StrEnum):
 
     HOSPITALS = "hospitals"
     DIGITS = "digits"
+    IMAGES = "images"
     BANK = "bank"
     HEART = "heart"
     READMISSION = "readmission"
@@ -79,6 +80,8 @@ def demo(
     hospitals: 569 real biopsies in five hospitals
 
     digits: 1,797 real images of digits from six scanners
+
+    images: the same digits as PNG files, each read as histograms of its gradients
 
     bank: a made-up credit portfolio in eight branches; a customer is protected, with all loans
 
