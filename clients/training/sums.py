@@ -38,12 +38,13 @@ from clients.training.per_example import (
     row_bytes,
     weighted,
 )
+from clients.training.slices import slices
 from federation.model.base import trained
 from federation.model.task import weighed
 from privacy.mechanism.clipping import clip_factors, clip_rows, row_lengths
 
 MEMORY = 2**28  # bytes of per-record gradients at once, unless a single one is larger
-PER_RECORD = {"hooks": hooks, "functorch": functorch, "alone": alone}
+PER_RECORD = {"hooks": hooks, "functorch": functorch, "slices": slices, "alone": alone}
 ROUTES = ("hooks", "functorch", "ghost")  # in batches; "alone" takes one record after the other
 _Found = TypeVar("_Found")
 
