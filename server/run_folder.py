@@ -164,7 +164,7 @@ class RunFolder:
         if digest is None or receipt is None or not path.exists() or digest_of(path) != digest:
             return state
         after = done(self.plan, state, path, receipt.survivors)
-        return after if params_digest(params_bytes(after.params)).hex() == receipt.params_after else state
+        return after if params_digest(params_bytes(after.sent)).hex() == receipt.params_after else state
 
     def require_whole(
         self, journals: Mapping[str, Path] = MappingProxyType({}), accounts: Path | None = None

@@ -115,10 +115,13 @@ def _scored(model: nn.Module, features: Tensor, _: Tensor) -> Tensor:
 def groups_of(task: TabularTask, name: str, data: Dataset) -> Tensor:
     """The place of each record's value in the columns of a feature, one of which is not 0; -1 where all are.
 
-    A cross with another feature is none of them: it has columns of its own, in which a value may be as large.
+    A cross with another feature is none of them: it has columns of its own, in which a value may be as large. Of a
+    window it is the value in its last row.
     """
     mine = [
-        place for place, column in enumerate(layout(task)) if column.feature == name and column.times is None
+        place
+        for place, column in enumerate(layout(task))
+        if column.feature == name and column.times is None and column.back == 0
     ]
     columns = data.features[:, mine]
     return torch.where((columns > 0).any(dim=1), columns.argmax(dim=1), -1)

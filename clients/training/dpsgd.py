@@ -42,6 +42,7 @@ from clients.training.isolation import Tally
 from clients.training.known import is_known
 from clients.training.local import Gradient
 from clients.training.per_example import Loss
+from clients.training.places import HERE, Place
 from clients.training.slices import is_place_free
 from clients.training.sums import PER_RECORD, ROUTES, clipped_sums
 from clients.training.trial import MADE_UP, TRIED, Trial
@@ -65,6 +66,7 @@ def clipped_gradient(
     expected_batch: float = 64.0,
     tally: Tally | None = None,
     class_weights: Sequence[float] = (),
+    place: Place = HERE,
 ) -> Iterator[Gradient]:
     """Within the context: `(features, labels, patients or None) -> sum of clipped gradients`, float64, flat.
 
@@ -90,7 +92,13 @@ def clipped_gradient(
                 route = chosen_route(model, loss, *shape, expected_batch, whole_patients=whole)
                 opened[whole] = stack.enter_context(
                     clipped_sums(
-                        route, model, loss, clipping_norm, tally=counted, class_weights=class_weights
+                        route,
+                        model,
+                        loss,
+                        clipping_norm,
+                        tally=counted,
+                        class_weights=class_weights,
+                        place=place,
                     )
                 )
             return opened[whole](features, labels, patients)

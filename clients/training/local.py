@@ -23,6 +23,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from clients.training.frozen import is_large
 from clients.training.isolation import Tally, apart
 from clients.training.per_example import Loss, losses_of
+from clients.training.places import HERE, PLAINLY, Compute, Place, twin_of
 from clients.training.steps import Steps
 from federation.config.tables import Training
 from federation.model.base import trained
@@ -41,7 +42,11 @@ class Gradient(Protocol):
 
 
 def plain_gradient(
-    model: nn.Module, loss: Loss, tally: Tally | None = None, class_weights: Sequence[float] = ()
+    model: nn.Module,
+    loss: Loss,
+    tally: Tally | None = None,
+    class_weights: Sequence[float] = (),
+    place: Place = HERE,
 ) -> Gradient:
     """`(features, labels) -> sum of gradients`, by one backward pass, without any protection.
 
@@ -50,15 +55,27 @@ def plain_gradient(
     follows from its label.
     """
     parameters, counted = list(trained(model).values()), Tally() if tally is None else tally
-    at_once = _AT_ONCE if is_large(model) else None
     zeros = torch.zeros(sum(parameter.numel() for parameter in parameters), dtype=parameters[0].dtype)
+
+    twin = twin_of(model, place)
+    at_once = _AT_ONCE if is_large(model) else None if twin is None else PLAINLY
+
+    def summed(own: nn.Module) -> Compute[Tensor]:
+        moved = list(trained(own).values())
+
+        def found(features: Tensor, labels: Tensor) -> Tensor:
+            losses = losses_of(own, loss, features, labels)
+            if class_weights:
+                losses = losses * weighed(labels, class_weights, losses)
+            return torch.cat([grad.reshape(-1) for grad in torch.autograd.grad(losses.sum(), moved)])
+
+        return found
+
+    compute = summed(model) if twin is None else twin.first(summed(twin.model), summed(model))
 
     def gradient(features: Tensor, labels: Tensor, _: Tensor | None = None) -> Tensor:
         def piece(places: Tensor) -> Tensor:
-            losses = losses_of(model, loss, features[places], labels[places])
-            if class_weights:
-                losses = losses * weighed(labels[places], class_weights, losses)
-            found = torch.cat([grad.reshape(-1) for grad in torch.autograd.grad(losses.sum(), parameters)])
+            found = compute(features[places], labels[places])
             if found.shape != zeros.shape or not bool(torch.isfinite(found).all()):
                 raise ArithmeticError
             return found

@@ -258,7 +258,7 @@ def _own(part: nn.Module) -> set[nn.Parameter]:
 def _rows(notes: list[_Note], records: int) -> dict[nn.Parameter, Tensor]:
     """Gradients of all records by parameter, added up where a layer is called twice or a parameter is shared."""
     found: dict[nn.Parameter, Tensor] = {}
-    for note in notes:
+    for note in _gathered(notes, records):
         formula = _formula(note.layer)
         if formula is None:
             raise Unsupported("a layer without a formula")
@@ -270,6 +270,27 @@ def _rows(notes: list[_Note], records: int) -> dict[nn.Parameter, Tensor]:
             # Never in place: what autograd returned may be one tensor under two names.
             found[parameter] = found[parameter] + rows if parameter in found else rows
     return found
+
+
+def _gathered(notes: list[_Note], records: int) -> Iterator[_Note]:
+    """The notes, those of a linear layer that is called again and again, as in a recurrence, as one call.
+
+    A record's gradient in it is a sum of outer products, one for each call: one product of matrices adds them up.
+    """
+    calls: dict[nn.Module, list[_Note]] = {}
+    for note in notes:
+        calls.setdefault(note.layer, []).append(note)
+    for layer, own in calls.items():
+        if (
+            len(own) == 1
+            or type(layer) is not nn.Linear
+            or any(len(note.backprop) != records for note in own)
+        ):
+            yield from own
+            continue
+        inputs = torch.cat([note.inputs[0].reshape(records, -1, layer.in_features) for note in own], dim=1)
+        backs = torch.cat([note.backprop.reshape(records, -1, layer.out_features) for note in own], dim=1)
+        yield _Note(layer, (inputs,), backs)
 
 
 def _found(found: dict[nn.Parameter, Tensor], parameter: nn.Parameter, records: int) -> Tensor:

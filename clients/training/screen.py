@@ -25,6 +25,7 @@ from clients.training.isolation import Tally, apart, listening, undisturbed
 from clients.training.local import made_up
 from clients.training.moving import require_moving
 from clients.training.per_example import losses_of
+from clients.training.places import HERE, Place, require_same
 from clients.training.trial import MADE_UP, TRIED, Trial, blaming, require_fit
 from clients.training.work import Trainer
 from federation.errors import TaskError
@@ -38,11 +39,14 @@ _AT_ONCE = 256
 _TIMED = 4  # made-up records, to tell how long real ones will take
 
 
-def try_out(task: Task, like: Dataset, plan: Plan, size: int) -> None:
+def try_out(task: Task, like: Dataset, plan: Plan, size: int, place: Place = HERE) -> None:
     """TaskError unless the task's code does right by made-up records of the shape of `like`, for a site of `size`.
 
-    Built-in models on built-in losses are not tried: they cannot raise.
+    Built-in models on built-in losses are not tried: they cannot raise. A device is: it has to find the gradients
+    that the processor finds.
     """
+    if place.apart:
+        _require_same(task, like, plan, place)
     if is_built_in(task):
         return
     with torch.random.fork_rng(devices=[]):
@@ -58,6 +62,12 @@ def try_out(task: Task, like: Dataset, plan: Plan, size: int) -> None:
 def _require_moving(task: Task, like: Dataset, dtype: torch.dtype) -> None:
     with blaming(task.name, TRIED), undisturbed():
         require_moving(Trial.of(task, like, dtype), task.name)
+
+
+def _require_same(task: Task, like: Dataset, plan: Plan, place: Place) -> None:
+    with torch.random.fork_rng(devices=[]):
+        trial = Trial.of(task, like, dtype_of(plan))
+        require_same(trial.model, task.loss, *trial.records(TRIED, 0), place)
 
 
 def _require_route(task: Task, like: Dataset, plan: Plan, size: int) -> None:

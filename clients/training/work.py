@@ -22,6 +22,7 @@ from clients.training.frozen import Guard, fitting, prepared
 from clients.training.held_out import figures
 from clients.training.isolation import FEW, Tally, coins, draws_apart, listening
 from clients.training.local import Finish, Gradient, local_delta, made_up, plain_gradient, poisson_batch
+from clients.training.places import HERE, Place
 from federation.errors import DataError
 from federation.kinds.base import Work
 from federation.model.base import Kept, require_base
@@ -29,6 +30,7 @@ from federation.model.params import Layout
 from federation.model.task import Dataset, Task, is_built_in
 from federation.plan.plan import Plan
 from federation.round.parts import secrets_of, streams_of
+from federation.round.sent import first_norm, joined, model_of, norm_of
 from federation.round.terms import Terms
 from privacy.mechanism.encoding import EncodingOverflow, RingVector
 from privacy.mechanism.noise import Stream
@@ -46,6 +48,7 @@ class Trainer:
     stream: Callable[[int], Stream]  # round -> a stream never used before
     held_out: Dataset | None = None  # for a published evaluation
     tally: Tally = field(default_factory=Tally)  # of records on which the task's code raised
+    place: Place = HERE  # where gradients are computed
 
 
 def contribution(
@@ -77,6 +80,7 @@ def fresh_excess(terms: Terms, entropy: Callable[[int], bytes] = os.urandom) -> 
 class SiteWork:
     """One site in one round (`federation.kinds.base.Work`). Batches follow from the secret stream.
 
+    `params` is what was sent: with the norm to clip to behind the params, where the plan has it move.
     `rows` are those of the batch of each step, where a simulation drew them from the stream before.
     """
 
@@ -87,11 +91,17 @@ class SiteWork:
     stream: Stream = field(repr=False)
     rows: Sequence[Tensor] | None = field(default=None, repr=False)
 
+    @property
+    def clipping_norm(self) -> float:
+        """As it was sent, or as the plan says."""
+        return norm_of(self.terms, self.params)
+
     def update(self) -> Tensor:
         """What plain training changed, in float32 as the model has it."""
         model = self._model(torch.float32)
         task = self.trainer.task
-        gradient = plain_gradient(model, task.loss, self.trainer.tally, task.class_weights)
+        given = self.trainer.tally, task.class_weights, self.trainer.place
+        gradient = plain_gradient(model, task.loss, *given)
         return self._trained(model, self._population(), gradient, lambda total: total, wide=False)
 
     def noised_update(self, clipping_norm: float, noised: Finish) -> Tensor:
@@ -123,8 +133,9 @@ class SiteWork:
         return figures(model, task, held_out, whole_patients=whole_patients, tally=tally, threshold=threshold)
 
     def _clipped(self, model: nn.Module, clipping_norm: float) -> AbstractContextManager[Gradient]:
-        task, tally = self.trainer.task, self.trainer.tally
-        return clipped_gradient(model, task.loss, clipping_norm, self._expected, tally, task.class_weights)
+        task, tally, place = self.trainer.task, self.trainer.tally, self.trainer.place
+        weights = task.class_weights
+        return clipped_gradient(model, task.loss, clipping_norm, self._expected, tally, weights, place)
 
     def _trained(
         self, model: nn.Module, data: Dataset, gradient: Gradient, finish: Finish, *, wide: bool
@@ -147,8 +158,8 @@ class SiteWork:
             model = task.model()
         if not isinstance(task.model, Kept):
             require_base(self.terms.plan, task.name, model)
-        Layout.of(model).load(model, self.params)
-        return prepared(model, dtype)
+        Layout.of(model).load(model, model_of(self.terms, self.params))
+        return prepared(model, dtype, apart=self.trainer.place.apart)
 
     @contextmanager
     def _kept(self, model: nn.Module) -> Iterator[None]:
@@ -190,7 +201,7 @@ def worst_case_seconds(terms: Terms, site: str, trainer: Trainer) -> float:
 
 
 def _seconds(terms: Terms, site: str, rehearsal: Trainer) -> float:
-    params, seconds = torch.zeros(terms.dimension), 0.0
+    params, seconds = joined(torch.zeros(terms.dimension), first_norm(terms.plan.privacy)), 0.0
     for _ in range(2):  # the first time a route is chosen, and tables are made
         start = time.perf_counter()
         with suppress(EncodingOverflow):  # training on made-up records need not go well

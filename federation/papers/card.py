@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from xml.etree import ElementTree
 
 from federation.papers.facts import BLANK, SIMULATED, Facts
+from federation.plan.encoder import encoders_of, promise
 from federation.report import wording
 from federation.report.fairness.gaps import NO_VERDICT, gaps
 from federation.report.fairness.words import figures_by_group, gap_title, ranged
@@ -79,6 +80,7 @@ def _content(facts: Facts) -> Iterator[_Field]:
                         *_simulated(report),
                         *wording.assumptions(report),
                         *_people(facts),
+                        *(promise(one.name, one.trained_on) for one in encoders_of(facts.plan.task)),
                         *_base(facts),
                         *facts.risks[:2],
                         _TESTED,

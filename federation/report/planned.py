@@ -6,7 +6,8 @@ from typing import Any
 
 from federation.kinds.folds import folds_facts
 from federation.model.shape import known_dimension
-from federation.plan.guarantee import cost_for, of_two, with_risk
+from federation.plan.encoder import encoders_of, promise
+from federation.plan.guarantee import clipping_facts, cost_for, of_two, with_risk
 from federation.plan.plan import Plan
 from federation.plan.settings import hints
 from federation.round.cohort import stand_ins
@@ -36,6 +37,7 @@ def plan_facts(plan: Plan, size: int, sites: int | None = None) -> dict[str, Any
         "rounds": plan.federation.rounds,
         **folds_facts(plan),
         "model_parameters": dimension,
+        **_encoders(plan),
         **base,
         **_code(plan),
         **_purpose(plan),
@@ -46,12 +48,14 @@ def plan_facts(plan: Plan, size: int, sites: int | None = None) -> dict[str, Any
         "delta": plan.privacy.delta,
         "noise_multiplier": event.noise_multiplier if isinstance(event, GaussianEvent) else None,
         **_costs(plan, usual),
+        **clipping_facts(plan, usual),
         **_average(plan),
+        **_personal(plan),
         **_groups(plan, usual),
         **of_two(plan),
         **({} if sites is None else {"cohort": _shares(terms.parameters)}),
         "smallest_cohort": _shares(rules),
-        "upload_bytes_per_round": (dimension * terms.codec.ring_bits + 7) // 8,
+        "upload_bytes_per_round": (terms.length * terms.codec.ring_bits + 7) // 8,
         "transcripts": transcript_facts(plan, usual, dimension),
         "hints": list(hints(plan, dimension)),
     }
@@ -94,6 +98,12 @@ def _model(plan: Plan) -> tuple[int, dict[str, Any]]:
     return dimension, {"base": facts}
 
 
+def _encoders(plan: Plan) -> dict[str, Any]:
+    """What reads the plan's texts, by the digest of its files, and what is not promised."""
+    found = {one.name: f"{one.digest}. {promise(one.name, one.trained_on)}" for one in encoders_of(plan.task)}
+    return {"encoders": found} if found else {}
+
+
 def _code(plan: Plan) -> dict[str, Any]:
     """The files of the user's own package as they are here, and whether the plan has every site use just them."""
     if not plan.has_own_code:
@@ -114,6 +124,16 @@ def _average(plan: Plan) -> dict[str, Any]:
     if decay is None:
         return {}
     return {"iterate_average": f"{decay:g}: of all rounds' params; it costs no privacy"}
+
+
+def _personal(plan: Plan) -> dict[str, Any]:
+    """What each site makes of the released model for itself."""
+    rules = plan.personal
+    if rules is None:
+        return {}
+    pull = "" if rules.pull is None else f", pulled back by {rules.pull:g}"
+    told = f"{rules.steps} steps at {rules.learning_rate:g}{pull}, after the last round; it never leaves its site"
+    return {"personal": told}
 
 
 def _groups(plan: Plan, sites: int) -> dict[str, Any]:
