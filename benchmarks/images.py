@@ -3,8 +3,9 @@
     python -m benchmarks.images [SEEDS]
 
 A fifth of the images is the test, the same in every run, and nothing was chosen by it: the map's own details and
-the learning rates were, on eight splits of the other images. Noise and batches are fresh in every run, and accuracy
-is of the average of the iterates, as the plan ends with. It takes some minutes and writes benchmarks/images.md.
+the learning rates were, on eight splits of the other images. Noise, batches and first params are fresh in every
+run, and accuracy is of the average of the iterates, as the plan ends with. It takes some minutes and writes
+benchmarks/images.md.
 """
 
 from __future__ import annotations
@@ -120,10 +121,10 @@ def _page(folder: Path, seeds: int) -> Iterator[str]:
     yield (
         f"Accuracy on {TEST} of the 1,797 digits of scikit-learn, by which nothing was chosen; the others are at "
         f"{SITES} sites. 200 rounds, sample rate .1, clipping norm 1, averaging, distributed noise with one "
-        "colluder and one dropout allowed for, delta 1e-5, `iterate_average = 0.95`. The mean of "
-        f"{seeds} runs with its standard error, which is of the noise alone (of the choice of test images it is "
-        "about .01), and the least of them. In brackets the learning rate: it, and the details of the map, were "
-        "chosen on eight splits of the images that are trained on."
+        f"colluder and one dropout allowed for, delta 1e-5, `iterate_average = 0.95`. The mean of {seeds} runs "
+        "with its standard error, which is of the noise alone (of the choice of test images it is about .01), and "
+        "the least of them. In brackets the learning rate: it, and the details of the map, were chosen on eight "
+        "splits of the images that are trained on."
     )
     yield ""
     yield "| | epsilon 1 | epsilon 3 | epsilon 8 |"

@@ -27,6 +27,8 @@ from federation.plan.mock_targets import levels_of, targets
 from federation.plan.numerals import as_text
 from federation.plan.plan import Plan
 from federation.plan.scales import unscaled
+from federation.plan.series.mock import lengths, rows_of_windows, times
+from federation.plan.series.tasks import Series
 from federation.plan.tabular import TabularTask
 from privacy.canonical import canonical
 from privacy.mechanism.noise import Stream
@@ -103,7 +105,10 @@ def mock_table(plan: Plan, site: str, rows: int, seed: int = 0) -> MockTable:
         hint = "write such files by hand: only that code knows what is in them"
         raise TaskError(f"{task}: the plan names code and no columns, so nothing can be made up", hint=hint)
     signal, draws = _stream(task, seed, ""), _stream(task, seed, site)
-    owners = _owners(draws, rows, _most_rows(plan) if task.patient is not None else 1)
+    if isinstance(task, Series):
+        owners, steps = lengths(draws, rows, task)
+    else:
+        owners, steps = _owners(draws, rows, _most_rows(plan) if task.patient is not None else 1), None
     count = levels_of(task)
     labels = (_shuffled(draws, int(owners[-1]) + 1) % count)[owners]
     strength = _LEAN / math.sqrt(len(task.features))
@@ -118,7 +123,14 @@ def mock_table(plan: Plan, site: str, rows: int, seed: int = 0) -> MockTable:
         else:
             columns[feature.name] = _cells(feature, draws, leans, count, strength)
     columns |= targets(task, labels, lambda size: _uniform(draws, size))
+    if isinstance(task, Series) and steps is not None:
+        columns |= times(task, owners, steps)
     return MockTable(tuple(columns), tuple(columns.values()), pictures)
+
+
+def rows_for(task: TabularTask, records: int) -> int:
+    """How many rows of made-up records hold so many records, or a few more."""
+    return rows_of_windows(task, records) if isinstance(task, Series) else records
 
 
 def _stream(task: TabularTask, seed: int, site: str) -> Stream:

@@ -24,13 +24,17 @@ SURVIVAL: Final = "survival"
 COUNTS: Final = "tabular-counts"
 STATISTICS: Final = "table-statistics"
 CURVES: Final = "survival-curves"
+SERIES_CLASSIFICATION: Final = "series-classification"
+SERIES_REGRESSION: Final = "series-regression"
 TALLIES: Final = (STATISTICS, CURVES)
 """The kinds that train nothing."""
-KINDS: Final = (CLASSIFICATION, REGRESSION, SURVIVAL, COUNTS, *TALLIES)
+SERIES: Final = (SERIES_CLASSIFICATION, SERIES_REGRESSION)
+"""Those whose records are windows of rows."""
+KINDS: Final = (CLASSIFICATION, REGRESSION, SURVIVAL, COUNTS, *SERIES, *TALLIES)
 
 TALLY: Final = "tally"
 CNN: Final = "cnn"
-MODELS = ("logistic", "linear", "additive", "mlp", CNN, TALLY)
+MODELS = ("logistic", "linear", "additive", "mlp", CNN, "gru", "transformer", TALLY)
 KNOTS = 8
 """Of a number in an additive model, where the plan does not say."""
 CODE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
@@ -65,6 +69,8 @@ class TabularTask(Table):
         "tabular-counts",
         "table-statistics",
         "survival-curves",
+        "series-classification",
+        "series-regression",
     ] = Field(examples=['"tabular-classification"'])
     target: str = Field(min_length=1, examples=['"num"'])
     patient: str | None = Field(default=None, min_length=1, examples=['"patient_id"'])
@@ -154,7 +160,7 @@ class TabularTask(Table):
         apart = {cleaned(name): self.shown[key] for key, name in self.told.items()}
         patient = None if self.patient is None else cleaned(self.patient)
         for name, reason in apart.items():
-            if name in read:
+            if name in read and not (self.sees_target and name == cleaned(self.target)):
                 raise Mistake(reason, "remove it", ("features", read[name]))
         if patient in read:
             reason = "says whose a row is, which a model must not see"
@@ -182,6 +188,16 @@ class TabularTask(Table):
         return {key: name for key, name in named.items() if name is not None}
 
     @property
+    def sees_target(self) -> bool:
+        """Whether the target may be a feature, too: of rows other than the one that is predicted."""
+        return False
+
+    @property
+    def steps(self) -> int:
+        """How many rows a record is made of."""
+        return 1
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """All columns that are learned from: the features, then the target and what goes with it."""
         return (*(feature.name for feature in self.features), *self.told.values())
@@ -198,7 +214,12 @@ class TabularTask(Table):
 
     @property
     def inputs(self) -> int:
-        """Width of the model's input."""
+        """Width of the model's input: of all rows of a record, one after the other."""
+        return self.steps * self.width
+
+    @property
+    def width(self) -> int:
+        """Columns that a row becomes."""
         widths = {feature.name: len(feature.parts) for feature in self.features}
         crossed = sum(widths[first] * widths[second] for first, second in self.cross or ())
         return sum(widths.values()) + crossed

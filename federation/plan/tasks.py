@@ -12,7 +12,7 @@ from federation.config.schema import Mistake, Table, Texts
 from federation.plan.features import told_apart
 from federation.plan.grouped import Grouped, check_grouped, values_of
 from federation.plan.outcomes import Classes, Counts, Range, Survival
-from federation.plan.tabular import COUNTS, REGRESSION, SURVIVAL, TALLIES, TabularTask
+from federation.plan.tabular import COUNTS, REGRESSION, SERIES_REGRESSION, SURVIVAL, TALLIES, TabularTask
 from federation.plan.weights import Weights, check_weights, shares
 
 MOST_BINS = 200
@@ -184,6 +184,7 @@ def usual_metrics(task: object) -> tuple[str, ...] | None:
     """The metrics of a `[task]` as a file has it, where those of classes mean nothing; None where they do."""
     usual: Mapping[str, tuple[str, ...]] = {
         REGRESSION: Range.usual,
+        SERIES_REGRESSION: Range.usual,
         SURVIVAL: Survival.usual,
         COUNTS: Counts.usual,
         **dict.fromkeys(TALLIES, ()),

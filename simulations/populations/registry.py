@@ -14,7 +14,9 @@ from simulations.populations.image_files import images
 from simulations.populations.made_up.credit import credit
 from simulations.populations.made_up.fraud import fraud
 from simulations.populations.made_up.heart import heart
+from simulations.populations.made_up.market import market
 from simulations.populations.made_up.readmission import readmission
+from simulations.populations.made_up.ward import ward
 
 _SCENARIOS = Path(__file__).parent.parent / "scenarios"
 
@@ -43,6 +45,8 @@ POPULATIONS: Mapping[str, Population] = {
         Population("heart", "1,600 made-up patients of four hospitals, with gaps", heart),
         Population("readmission", "made-up stays of 8,000 people in five hospitals", readmission),
         Population("credit", "9,000 made-up clients of three banks", credit),
+        Population("ward", "made-up hours of 2,400 stays in four hospitals", ward),
+        Population("market", "made-up days of 2,400 accounts of four brokers", market),
         Population("fraud", "made-up payments by 9,000 cards of four issuers", fraud),
     )
 }
