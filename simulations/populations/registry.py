@@ -10,7 +10,7 @@ from federation.errors import InputError
 from simulations.populations.bank import bank
 from simulations.populations.digits import digits
 from simulations.populations.hospitals import hospitals
-from simulations.populations.images import images
+from simulations.populations.image_files import images
 from simulations.populations.made_up.credit import credit
 from simulations.populations.made_up.fraud import fraud
 from simulations.populations.made_up.heart import heart
