@@ -13,6 +13,7 @@ from simulations.populations.hospitals import hospitals
 from simulations.populations.made_up.credit import credit
 from simulations.populations.made_up.fraud import fraud
 from simulations.populations.made_up.heart import heart
+from simulations.populations.made_up.moderation import moderation
 from simulations.populations.made_up.readmission import readmission
 
 _SCENARIOS = Path(__file__).parent.parent / "scenarios"
@@ -42,6 +43,7 @@ POPULATIONS: Mapping[str, Population] = {
         Population("readmission", "made-up stays of 8,000 people in five hospitals", readmission),
         Population("credit", "9,000 made-up clients of three banks", credit),
         Population("fraud", "made-up payments by 9,000 cards of four issuers", fraud),
+        Population("moderation", "made-up posts by 4,000 authors in four forums", moderation),
     )
 }
 
