@@ -17,6 +17,7 @@ from federation.plan.features import Categorical, Date, Feature, Hashed, Numeric
 from federation.plan.maps import slices
 from federation.plan.outcomes import Classes, Counts, Outcome, Range, Survival
 from federation.plan.scales import corners
+from federation.plan.series.tasks import Series
 from federation.plan.tabular import TabularTask
 from federation.plan.tasks import Classification, Counting
 from federation.report.said.finished import Finished
@@ -36,6 +37,10 @@ def input_of(run: Finished, example: Tensor) -> Json:
     table = run.table
     places = slices(table.features)
     found["features"] = [_feature(one, places[one.name]) for one in table.features]
+    if isinstance(table, Series):
+        said = "rows of one series, oldest first: columns of row s begin at s * width; features are those of a row"
+        shape = {"steps": table.window, "width": table.width, "horizon": table.horizon}
+        found["window"] = {**shape, "time": table.time, "means": said}
     found["cross"] = [list(pair) for pair in table.cross or ()]
     return found | {"rows": table.rows or "as they are"}
 

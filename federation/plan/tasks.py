@@ -12,7 +12,7 @@ from federation.config.schema import Mistake, Table, Texts
 from federation.plan.features import told_apart
 from federation.plan.grouped import Grouped, check_grouped, values_of
 from federation.plan.outcomes import Classes, Counts, Range, Survival
-from federation.plan.tabular import COUNTS, REGRESSION, SURVIVAL, TALLIES, TabularTask
+from federation.plan.tabular import COUNTS, REGRESSION, SERIES_REGRESSION, SURVIVAL, TALLIES, TabularTask
 from federation.plan.weights import Weights, check_weights, shares
 
 MOST_BINS = 200
@@ -26,7 +26,7 @@ class Classification(TabularTask):
     two classes "bce" is the same loss: the binary cross-entropy of the second output less the first.
     """
 
-    models: ClassVar[tuple[str, ...]] = ("logistic", "additive", "mlp")
+    models: ClassVar[tuple[str, ...]] = ("logistic", "additive", "mlp", "cnn")
     shape: ClassVar[tuple[str, ...]] = ("target", "classes", "grouped")
 
     classes: Texts = Field(examples=['["0", "1"]'])
@@ -95,7 +95,7 @@ class Regression(TabularTask):
     `huber` is the error, in the target's unit, from which on the loss grows with the error, not with its square.
     """
 
-    models: ClassVar[tuple[str, ...]] = ("linear", "additive", "mlp")
+    models: ClassVar[tuple[str, ...]] = ("linear", "additive", "mlp", "cnn")
     shape: ClassVar[tuple[str, ...]] = ("target", "target_range")
 
     target_range: Span = Field(examples=["{ low = 0, high = 100 }"])
@@ -164,7 +164,7 @@ class Counting(TabularTask):
     `exposure` names a column with what a count is counted over, such as months: a model then learns the rate.
     """
 
-    models: ClassVar[tuple[str, ...]] = ("linear", "additive", "mlp")
+    models: ClassVar[tuple[str, ...]] = ("linear", "additive", "mlp", "cnn")
     shape: ClassVar[tuple[str, ...]] = ("target", "most", "exposure")
     shown: ClassVar[Mapping[str, str]] = {
         **TabularTask.shown,
@@ -184,6 +184,7 @@ def usual_metrics(task: object) -> tuple[str, ...] | None:
     """The metrics of a `[task]` as a file has it, where those of classes mean nothing; None where they do."""
     usual: Mapping[str, tuple[str, ...]] = {
         REGRESSION: Range.usual,
+        SERIES_REGRESSION: Range.usual,
         SURVIVAL: Survival.usual,
         COUNTS: Counts.usual,
         **dict.fromkeys(TALLIES, ()),
