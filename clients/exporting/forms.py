@@ -8,9 +8,10 @@ from typing import Literal
 from torch import Tensor, nn
 
 from clients.exporting.stated import Stated
+from federation.report.said.finished import Finished
 
-Form = Literal["onnx", "torch", "safetensors"]
-ENDINGS: dict[Form, str] = {"onnx": "onnx", "torch": "pt2", "safetensors": "safetensors"}
+Form = Literal["onnx", "torch", "safetensors", "pmml"]
+ENDINGS: dict[Form, str] = {"onnx": "onnx", "torch": "pt2", "safetensors": "safetensors", "pmml": "pmml"}
 FORMS = tuple(ENDINGS)
 CLOSE = 1e-5
 """How far a file may be from what the model says, where that is 1 or less; a share of it where it is more."""
@@ -18,12 +19,17 @@ CLOSE = 1e-5
 
 @dataclass(frozen=True, eq=False)
 class Exported:
-    """A model that goes into a file: `rows` (n, ...) are made up, `name` is that of its task."""
+    """A model that goes into a file, the run's own or one that was made of it: `rows` (n, ...) are made up."""
 
+    run: Finished
     module: nn.Module = field(repr=False)
     rows: Tensor = field(repr=False)
-    name: str
     stated: Stated
+
+    @property
+    def name(self) -> str:
+        """That of its task."""
+        return self.run.task.name
 
 
 def are_close(found: Tensor, wanted: Tensor) -> bool:

@@ -34,6 +34,14 @@ def onnx_bytes(model: Exported) -> bytes:
     return data
 
 
+def restated(data: bytes, stated: Stated) -> bytes:
+    """A file that says other things of itself."""
+    graph = library("onnx").load_from_string(data)
+    named(graph, stated)
+    found: bytes = graph.SerializeToString()
+    return found
+
+
 def answered(data: bytes, rows: Tensor) -> Tensor:
     """What onnxruntime makes of rows by a file."""
     runtime = library("onnxruntime")

@@ -44,8 +44,10 @@ class Stated:
         }
 
 
-def stated(run: Finished, example: Tensor, outputs: Tensor, done: Sequence[Json] = ()) -> Stated:
-    """The document of a run's model, to which was done what `done` says, in order."""
+def stated(
+    run: Finished, example: Tensor, outputs: Tensor, done: Sequence[Json] = (), beside: Json | None = None
+) -> Stated:
+    """The document of a run's model, to which was done what `done` says, in order; `beside`: what it lost by it."""
     guarantee = _guarantee(run.plan)
     content: dict[str, Any] = {
         "schema": SCHEMA,
@@ -59,6 +61,7 @@ def stated(run: Finished, example: Tensor, outputs: Tensor, done: Sequence[Json]
         "input": input_of(run, example),
         "output": output_of(run, outputs),
         "done": list(done),
+        **({} if beside is None else {"beside_the_run": beside}),
     }
     return Stated(_sentence(run.plan, guarantee, run.simulated), content)
 

@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 
+from clients.data.images.written import write_pictures
 from clients.data.load import checked, read_data
 from clients.rules.origin import Origin
 from federation.errors import CodeError, NoMock
@@ -32,7 +33,9 @@ def made_records(plan: Plan, task: Task, site: str, count: int, encoders: tuple[
     if isinstance(plan.task, TabularTask):
         with TemporaryDirectory(prefix="federation-") as folder:
             path = Path(folder) / "mock.csv"
-            path.write_text(mock_table(plan, site, rows_for(plan.task, count)).csv, "utf-8")
+            table = mock_table(plan, site, rows_for(plan.task, count))
+            path.write_text(table.csv, "utf-8")
+            write_pictures(path.parent, table.pictures)
             data = read_data(replace(Origin.of(path), encoders=encoders), plan, task)
         if len(data) > count:
             data = data.at(torch.arange(count)).renumbered()

@@ -18,6 +18,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from clients.training.frozen import fitting
 from clients.training.held_out import each_apart, patients_of
 from clients.training.isolation import Tally
 from clients.training.measured import of_numbers, of_times
@@ -40,7 +41,7 @@ def counts(
         return torch.zeros(blocks.length, dtype=torch.float64)
     if not isinstance(plan.task, TabularTask):
         raise TaskError(f"{task.name}: a histogram of scores is of a table", hint="remove bins")
-    wide = replace(data, features=data.features.to(torch.float64))
+    wide = replace(data, features=fitting(data.features, model))
     said = _said(model.eval(), task, blocks, wide, tally)
     if plan.figures is not None and plan.figures.draws_patients:
         weights = _shares(patients_of(data))

@@ -32,8 +32,10 @@ from federation.cli.telling.auditing import audit
 from federation.cli.telling.encoder import encoder
 from federation.cli.telling.explain import explain
 from federation.cli.telling.export import export
+from federation.cli.telling.personal import personal
 from federation.cli.telling.predict import predict
 from federation.cli.telling.rehearse import rehearse
+from federation.cli.telling.track import track
 from federation.errors import InputError
 from federation.log import warnings_to_stderr
 from federation.origins import check_origins
@@ -157,7 +159,12 @@ app.command(epilog=f"Example: [bold]{_PREDICT}[/bold]")(predict)
 app.command(epilog="Example: [bold]federation export runs/first --to onnx --out model.onnx[/bold]")(export)
 
 
+_PERSONAL = "federation personal runs/first site.toml --out ours.safetensors"
+app.command(epilog=f"Example: [bold]{_PERSONAL}[/bold]")(personal)
+
+
 app.command(epilog="Example: [bold]federation audit runs/first --ledger cleveland.jsonl[/bold]")(audit)
+app.command(epilog="Example: [bold]federation track runs/first --mlflow tracking/[/bold]")(track)
 
 
 def dispatch() -> int:

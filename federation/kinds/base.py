@@ -4,6 +4,7 @@
     record, patient   site                   NoisedSteps       what DP-SGD steps changed, noise inside every step
     record, patient   distributed, central   SummedGradients   clipped gradients of one Poisson batch
     client            any but none           ClippedUpdate     what training changed, clipped as a whole
+    client            the same, norm moves   AdaptiveUpdate    the same, and whether it was within the norm
     any               none                   PlainUpdate       what training changed
     record, patient   any, and no training   Tallies           the records' cells of a histogram, one round
     the round after the last                 Figures           right, wrong and loss over the held-out records
@@ -33,7 +34,7 @@ from privacy.accounting.units import Charge
 from privacy.errors import UnsafeParameters
 from privacy.mechanism.excess import Levels
 from privacy.mechanism.gaussian import GaussianMechanism
-from privacy.mechanism.noise import MAX_DRAW, VARIANCE, Stream
+from privacy.mechanism.noise import VARIANCE, Stream
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -88,6 +89,10 @@ def once(
 class Work(Protocol):
     """What a site can do with its data in one round. Each result is a flat float64 vector (d,)."""
 
+    @property
+    def clipping_norm(self) -> float:
+        """The norm of the round: as it was sent, where a plan has it move."""
+
     def update(self) -> Tensor:
         """The params after local training minus those before."""
 
@@ -106,6 +111,10 @@ class Works(Protocol):
 
     Rows come in parts, each with the places of its sites among all that are asked, until all have one.
     """
+
+    @property
+    def clipping_norm(self) -> float:
+        """`Work.clipping_norm`: one for all."""
 
     def updates(self) -> Rows:
         """`Work.update` of each."""
@@ -355,14 +364,14 @@ def parts_of(rows: Rows) -> Rows:
             yield slice(places.start + start, places.start + end), part[start:end]
 
 
-def grid(mechanism: GaussianMechanism, bound: float, cohort: int, share: int = MAX_DRAW) -> Codec:
+def grid(mechanism: GaussianMechanism, bound: float, cohort: int, share: int | None = None) -> Codec:
     """The mechanism's grid with room for `cohort` vectors up to `bound` in every coordinate, and their noise.
 
-    `share` is the largest magnitude of the noise on one of them.
+    `share` is the largest magnitude of the noise on one of them, by default of one that is drawn at once.
     """
     from privacy.mechanism.encoding import Codec
 
-    reach = math.ceil(bound / mechanism.step)
+    share, reach = mechanism.max_draw if share is None else share, math.ceil(bound / mechanism.step)
     return Codec(step=mechanism.step, limit=reach, headroom=cohort * share, cohort=cohort)
 
 

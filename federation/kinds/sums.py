@@ -26,7 +26,7 @@ from federation.kinds.base import (
     parts_of,
     sum_on_grid,
 )
-from privacy.mechanism.noise import MAX_DRAW, SIGMA, VARIANCE, Stream
+from privacy.mechanism.noise import VARIANCE, Stream
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -71,8 +71,9 @@ class NoisedSum(Kind):
     @once
     def codec(self, parties: Parties) -> Codec:
         """The grid on which the noise is whole numbers, with room for all of it."""
-        share = self.levels(parties).max_draw if self._is_distributed else MAX_DRAW
-        return grid(self.mechanism(parties), self.bound(parties), len(parties.sizes), share)
+        mechanism = self.mechanism(parties)
+        share = self.levels(parties).most(mechanism.width) if self._is_distributed else None
+        return grid(mechanism, self.bound(parties), len(parties.sizes), share)
 
     def prepare(self, parties: Parties) -> None:
         """The tables of the noise, too: one draw makes them, and is thrown away."""
@@ -142,7 +143,8 @@ class NoisedSum(Kind):
             levels = self.levels(parties)
             left = levels.left[levels.level(len(parties.sizes) - survivors)]
             shares -= reduced * (1 - left / VARIANCE)
-        deviation = SIGMA * self.mechanism(parties).step
+        mechanism = self.mechanism(parties)
+        deviation = mechanism.deviation * mechanism.step
         return shares * (deviation * deviation)
 
     @property

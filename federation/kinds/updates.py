@@ -17,7 +17,7 @@ from federation.kinds.allowed import Span
 from federation.kinds.base import Draws, Kind, Parties, Rows, Work, Works, grid, on_grid, once, parts_of
 from privacy.accounting.events import Event, NonPrivateEvent
 from privacy.errors import UnsafeParameters
-from privacy.mechanism.noise import SIGMA, Stream
+from privacy.mechanism.noise import Stream
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -167,12 +167,13 @@ class NoisedSteps(FixedPoint):
                 + rounding
             )
             return replace(Span.around(far, far * root), most=_BOUND)
-        size, step = parties.sizes[site], self.mechanism(parties).step
+        size, mechanism = parties.sizes[site], self.mechanism(parties)
+        step = mechanism.step
         scale = weight * training.learning_rate / (training.sample_rate * size)
         each, (steps, squares) = self._batch_norm(size), carried(training)
         coordinate = scale * steps * (each + step / 2) + rounding
         norm = scale * steps * (each + root * step / 2) + root * rounding
-        noise = scale * math.sqrt(squares) * SIGMA * step
+        noise = scale * math.sqrt(squares) * mechanism.deviation * step
         return replace(Span.around(coordinate, norm), deviation=noise, most=_BOUND)
 
     def update(self, parties: Parties, site: str, work: Work, stream: Stream) -> Tensor:
@@ -208,7 +209,8 @@ class NoisedSteps(FixedPoint):
             for site in survivors
         )
         each = math.fsum(scale * scale for scale in scales) * carried(training).squares
-        deviation, whole = SIGMA * self.mechanism(parties).step, math.fsum(weights.values())
+        mechanism, whole = self.mechanism(parties), math.fsum(weights.values())
+        deviation = mechanism.deviation * mechanism.step
         return deviation * deviation * each / (whole * whole)
 
 

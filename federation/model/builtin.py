@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 from federation.errors import CodeError, TaskError
 from federation.model.code import note_before_import
+from federation.model.images.cnn import Cnn
 from federation.model.sequences import gru, transformer
 from federation.model.shape import HIDDEN
 from federation.plan.outcomes import Classes, Outcome, Survival
-from federation.plan.tabular import TALLY
+from federation.plan.tabular import CNN, TALLY
 
-_Factory = Callable[[int, int], nn.Module]
+_Factory = Callable[..., nn.Module]  # of inputs and outputs; "cnn" also of where it finds its image
 
 
 class Intercepts(nn.Module):
@@ -69,6 +70,7 @@ _LINEAR: Final = ("logistic", "linear", "additive")
 BUILT_IN: Final[Mapping[str, _Factory]] = {
     **dict.fromkeys(_LINEAR, nn.Linear),
     "mlp": _mlp,
+    CNN: Cnn,
     TALLY: _tally,
 }
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from federation.model.images.sizes import params_of
 from federation.plan.outcomes import Survival, Tally
 from federation.plan.plan import Plan
-from federation.plan.tabular import MODELS, TabularTask
+from federation.plan.tabular import CNN, MODELS, TabularTask
 from privacy.wire import digest
 
 HIDDEN: Final = 64
@@ -27,13 +28,13 @@ def known_dimension(plan: Plan) -> int | None:
     inputs, outputs = table.inputs, table.outcome.outputs
     if isinstance(table.outcome, Tally):
         return inputs
+    if table.model == CNN and table.image is not None:
+        return params_of(inputs, outputs, table.image[1].shape)
     if isinstance(table.outcome, Survival):  # one score, and an intercept for each bin
         return outputs + ((inputs + 1) * HIDDEN + HIDDEN if table.model == "mlp" else inputs)
-    if table.steps > 1 and table.model in ("gru", "transformer"):
+    if table.model in ("gru", "transformer"):
         return _of_windows(table, outputs)
-    if table.model == "mlp":
-        return (inputs + 1) * HIDDEN + (HIDDEN + 1) * outputs
-    return (inputs + 1) * outputs
+    return (inputs + 1) * HIDDEN + (HIDDEN + 1) * outputs if table.model == "mlp" else (inputs + 1) * outputs
 
 
 def _of_windows(table: TabularTask, outputs: int) -> int:

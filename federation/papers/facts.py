@@ -33,6 +33,7 @@ _MODELS = {
     "linear": "linear model",
     "additive": "additive model: a curve for each number",
     "mlp": "neural network (multilayer perceptron)",
+    "cnn": "neural network (convolutional, of images)",
     "gru": "recurrent neural network (GRU)",
     "transformer": "small transformer",
     "tally": "none: a table of sums",

@@ -17,6 +17,7 @@ from federation.plan.dates import Date
 from federation.plan.encoder import Encoder
 from federation.plan.identifiers import are_told_apart, cleaned
 from federation.plan.numeric import MISSING, Numeric
+from federation.plan.pictures import Picture
 from federation.plan.wide import Wide, Words
 from federation.words import printable
 from privacy.wire import digest
@@ -30,6 +31,7 @@ __all__ = [
     "Feature",
     "Hashed",
     "Numeric",
+    "Picture",
     "Wide",
     "Words",
     "told_apart",
@@ -112,7 +114,7 @@ class Hashed(Table):
         return int.from_bytes(said, "big") % self.hash
 
 
-_KINDS = {"values": "categorical", "hash": "hashed", "date": "date", "text": "words"}
+_KINDS = {"values": "categorical", "hash": "hashed", "date": "date", "text": "words", "image": "picture"}
 
 
 def _kind_of_feature(feature: Any) -> str:
@@ -129,6 +131,7 @@ Feature = Annotated[
     | Annotated[Hashed, Tag("hashed")]
     | Annotated[Date, Tag("date")]
     | Annotated[Words, Tag("words")]
+    | Annotated[Picture, Tag("picture")]
     | Annotated[Encoder, Tag("encoder")],
     Discriminator(_kind_of_feature),
 ]

@@ -13,14 +13,16 @@ import csv
 import hashlib
 import io
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import date
 
 import numpy as np
 from numpy.typing import NDArray
 
 from federation.errors import TaskError
-from federation.plan.features import Categorical, Encoder, Feature, Hashed, Numeric, Words
+from federation.plan.features import Categorical, Date, Encoder, Hashed, Numeric, Picture, Words
+from federation.plan.mock_pictures import Drawing, drawn
 from federation.plan.mock_targets import levels_of, targets
 from federation.plan.numerals import as_text
 from federation.plan.plan import Plan
@@ -72,10 +74,14 @@ Numbers = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class MockTable:
-    """Made-up records: the names of the columns, then for each column a cell per record."""
+    """Made-up records: the names of the columns, then for each column a cell per record.
+
+    `pictures` are the images that cells name, by their file's name.
+    """
 
     header: tuple[str, ...]
     columns: tuple[tuple[str, ...], ...]
+    pictures: Mapping[str, Drawing] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.columns[0])
@@ -107,13 +113,19 @@ def mock_table(plan: Plan, site: str, rows: int, seed: int = 0) -> MockTable:
     labels = (_shuffled(draws, int(owners[-1]) + 1) % count)[owners]
     strength = _LEAN / math.sqrt(len(task.features))
     columns = {task.patient: _names(site, owners)} if task.patient is not None else {}
+    pictures = dict[str, Drawing]()
     for feature in task.features:
         leans = _shuffled(signal, count)[labels]
-        columns[feature.name] = _cells(feature, draws, leans, count, strength)
+        if isinstance(feature, Picture):
+            cells, made = drawn(feature, site, leans, count, draws.words)
+            columns[feature.name] = cells if feature.missing is None else _some(cells, ("",), draws, _RARE)
+            pictures |= made
+        else:
+            columns[feature.name] = _cells(feature, draws, leans, count, strength)
     columns |= targets(task, labels, lambda size: _uniform(draws, size))
     if isinstance(task, Series) and steps is not None:
         columns |= times(task, owners, steps)
-    return MockTable(tuple(columns), tuple(columns.values()))
+    return MockTable(tuple(columns), tuple(columns.values()), pictures)
 
 
 def rows_for(task: TabularTask, records: int) -> int:
@@ -148,7 +160,13 @@ def _names(site: str, owners: Places) -> tuple[str, ...]:
     return tuple(f"{site}-patient-{owner + 1:0{width}}" for owner in owners.tolist())
 
 
-def _cells(feature: Feature, stream: Stream, leans: Places, classes: int, strength: float) -> tuple[str, ...]:
+def _cells(
+    feature: Numeric | Categorical | Hashed | Date | Words | Encoder,
+    stream: Stream,
+    leans: Places,
+    classes: int,
+    strength: float,
+) -> tuple[str, ...]:
     """A cell per record. `leans` ranks the record's class among all classes, as this column has it."""
     if isinstance(feature, Numeric):
         cells = _numbers(feature, stream, 2 * leans / (classes - 1) - 1, strength)

@@ -23,6 +23,7 @@ from federation.config.toml import Document, write
 from federation.config.toml import parse as parse_toml
 from federation.config.toml import read as read_toml
 from federation.errors import InputError, PlanError
+from federation.kinds.adaptive import AdaptiveUpdate
 from federation.kinds.base import Kind
 from federation.kinds.figures import Figures
 from federation.kinds.folds import check_folds, plays, tests
@@ -215,7 +216,7 @@ def kind_of(rules: Rules) -> Kind:
     if privacy.noise == "none":
         return PlainUpdate(rules)
     if privacy.unit == "client":
-        return ClippedUpdate(rules)
+        return AdaptiveUpdate(rules) if privacy.adapts else ClippedUpdate(rules)
     return NoisedSteps(rules) if privacy.noise == "site" else SummedGradients(rules)
 
 
@@ -380,6 +381,12 @@ def _figures_fit(plan: Plan) -> None:
         plan.figures.check()
 
 
+def _personal_fits(plan: Plan) -> None:
+    """A personal model is trained further; a table of counts has none."""
+    if plan.personal is not None and plan.task_is_tally:
+        raise Mistake("means nothing where nothing is trained", "remove the table", ("personal",))
+
+
 def _metrics_exist(plan: Plan) -> None:
     """The user's own task may bring metrics; a built-in one has ours."""
     if not isinstance(plan.task, TabularTask):
@@ -398,5 +405,5 @@ def _metrics_exist(plan: Plan) -> None:
 
 _CHECKS = (
     *(_code_is_own, _patients_known, check_whole, _kind_fits, _cohort_hides, _metrics_exist),
-    *(_figures_fit, _noise_known, _excess_fits, _sums_hide, _groups_fit, _groups_hide),
+    *(_figures_fit, _noise_known, _personal_fits, _excess_fits, _sums_hide, _groups_fit, _groups_hide),
 )

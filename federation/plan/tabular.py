@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal, Self
 from pydantic import Field, Strict, ValidationInfo, field_validator, model_validator
 
 from federation.config.schema import Mistake, Table, nearest
-from federation.plan.features import Feature, Numeric
+from federation.plan.features import Feature, Numeric, Picture
 from federation.plan.identifiers import cleaned
 from federation.plan.maps import check_crosses
 from federation.plan.outcomes import Outcome
@@ -33,7 +33,8 @@ SERIES: Final = (SERIES_CLASSIFICATION, SERIES_REGRESSION)
 KINDS: Final = (CLASSIFICATION, REGRESSION, SURVIVAL, COUNTS, *SERIES, *TALLIES)
 
 TALLY: Final = "tally"
-MODELS = ("logistic", "linear", "additive", "mlp", "gru", "transformer", TALLY)
+CNN: Final = "cnn"
+MODELS = ("logistic", "linear", "additive", "mlp", CNN, "gru", "transformer", TALLY)
 KNOTS = 8
 """Of a number in an additive model, where the plan does not say."""
 CODE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
@@ -124,6 +125,13 @@ class TabularTask(Table):
         return self
 
     @model_validator(mode="after")
+    def _has_an_image(self) -> Self:
+        if self.model == CNN and self.image is None:
+            reason = 'is for a table with one feature that is image = "pixels"'
+            raise Mistake(reason, "add it, or choose another model", ("model",))
+        return self
+
+    @model_validator(mode="after")
     def _maps_fit(self) -> Self:
         if self.model == "additive" and self.rows is not None:
             reason = (
@@ -193,6 +201,16 @@ class TabularTask(Table):
     def columns(self) -> tuple[str, ...]:
         """All columns that are learned from: the features, then the target and what goes with it."""
         return (*(feature.name for feature in self.features), *self.told.values())
+
+    @property
+    def image(self) -> tuple[int, Picture] | None:
+        """The one feature that is an image in pixels, and the input that it begins at; None if there is not one."""
+        at, found = 0, list[tuple[int, Picture]]()
+        for feature in self.features:
+            if isinstance(feature, Picture) and feature.cell is None:
+                found.append((at, feature))
+            at += len(feature.parts)
+        return found[0] if len(found) == 1 else None
 
     @property
     def inputs(self) -> int:

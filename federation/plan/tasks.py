@@ -26,7 +26,7 @@ class Classification(TabularTask):
     two classes "bce" is the same loss: the binary cross-entropy of the second output less the first.
     """
 
-    models: ClassVar[tuple[str, ...]] = ("logistic", "additive", "mlp")
+    models: ClassVar[tuple[str, ...]] = ("logistic", "additive", "mlp", "cnn")
     shape: ClassVar[tuple[str, ...]] = ("target", "classes", "grouped")
 
     classes: Texts = Field(examples=['["0", "1"]'])
@@ -95,7 +95,7 @@ class Regression(TabularTask):
     `huber` is the error, in the target's unit, from which on the loss grows with the error, not with its square.
     """
 
-    models: ClassVar[tuple[str, ...]] = ("linear", "additive", "mlp")
+    models: ClassVar[tuple[str, ...]] = ("linear", "additive", "mlp", "cnn")
     shape: ClassVar[tuple[str, ...]] = ("target", "target_range")
 
     target_range: Span = Field(examples=["{ low = 0, high = 100 }"])
@@ -164,7 +164,7 @@ class Counting(TabularTask):
     `exposure` names a column with what a count is counted over, such as months: a model then learns the rate.
     """
 
-    models: ClassVar[tuple[str, ...]] = ("linear", "additive", "mlp")
+    models: ClassVar[tuple[str, ...]] = ("linear", "additive", "mlp", "cnn")
     shape: ClassVar[tuple[str, ...]] = ("target", "most", "exposure")
     shown: ClassVar[Mapping[str, str]] = {
         **TabularTask.shown,

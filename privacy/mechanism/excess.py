@@ -19,7 +19,8 @@ sites, each of independent parts of variance v(D_l) together. That more is not k
 docs/protocol.md ("Excess noise"). Variances are whole numbers here, in units in which v(D_L) is VARIANCE: each
 v(D_l) is rounded up, and the parts are the exact differences. So the parts that are left add up to at least
     (n - c - D) v(D_l) >= (n - c - D_l) VARIANCE (n - c - D_L) / (n - c - D_l) = sigma^2,
-with nothing lost to rounding. A sum of discrete Gaussians of unequal variances is one again, as shown in
+with nothing lost to rounding. Where the noise of a large model is 2^k times as wide, every variance here is 4^k
+times what it says, sigma^2 with them. A sum of discrete Gaussians of unequal variances is one again, as shown in
 `privacy.mechanism.gaussian`; more variance is less privacy loss. Taking out what everybody can compute from public
 secrets is post-processing.
 
@@ -81,8 +82,12 @@ class Levels:
 
     @property
     def max_draw(self) -> int:
-        """The largest magnitude of a share, all of its parts in it."""
-        return sum(max_draw(part) for part in self.parts)
+        """The largest magnitude of a share, all of its parts in it, at the usual width."""
+        return self.most()
+
+    def most(self, width: int = 1) -> int:
+        """The same of noise that is so many times as wide, each part of it (`privacy.mechanism.wide`)."""
+        return sum(max_draw(width * width * part) for part in self.parts)
 
     def level(self, lost: int) -> int:
         """The level of a sum that lost so many sites of the cohort. UnsafeParameters for more than there may be."""

@@ -10,6 +10,7 @@ from federation.errors import InputError
 from simulations.populations.bank import bank
 from simulations.populations.digits import digits
 from simulations.populations.hospitals import hospitals
+from simulations.populations.images import images
 from simulations.populations.made_up.credit import credit
 from simulations.populations.made_up.fraud import fraud
 from simulations.populations.made_up.heart import heart
@@ -39,6 +40,7 @@ POPULATIONS: Mapping[str, Population] = {
     for each in (
         Population("hospitals", "569 real biopsies in five hospitals", hospitals),
         Population("digits", "1,797 real images of digits from six scanners", digits),
+        Population("images", "the digits of six scanners, each a PNG file", images),
         Population("bank", "a made-up credit portfolio in eight branches", bank),
         Population("heart", "1,600 made-up patients of four hospitals, with gaps", heart),
         Population("readmission", "made-up stays of 8,000 people in five hospitals", readmission),

@@ -61,8 +61,9 @@ def _vectors(feature: Wide, cells: Sequence[str | None], folders: Sequence[Path]
 
         return vectors_of(feature, folders, cells)
     rows = np.zeros((len(cells), feature.vector), np.float32)
-    if isinstance(feature, Words):
-        for row, cell in zip(rows, cells, strict=True):
-            for place, value in feature.places(cell or "").items():
-                row[place] = value
+    if not isinstance(feature, Words):
+        raise TypeError("its cells are no texts")
+    for row, cell in zip(rows, cells, strict=True):
+        for place, value in feature.places(cell or "").items():
+            row[place] = value
     return rows

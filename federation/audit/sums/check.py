@@ -16,6 +16,7 @@ from torch import Tensor
 from federation.audit.findings import Findings
 from federation.audit.outcome import Sums
 from federation.audit.receipts import Evaluation, Receipt, Receipts, Refused
+from federation.audit.sums.grids import grid_fault
 from federation.audit.sums.steps import check_figures, check_refused, followed
 from federation.audit.untrusted import is_regular
 from federation.plan.plan import Plan
@@ -172,6 +173,9 @@ def _proven(run: Run, each: _Opened, path: Path) -> Verified:
     expected = Expected(*place, run.roster, run.signers)
     try:
         with Transcript.open(path) as transcript:
-            return verified(transcript, run.plan, expected)
+            found = verified(transcript, run.plan, expected)
     except MalformedMessage as error:
         raise NotVerified(error.message) from None
+    if fault := grid_fault(found.terms):
+        raise NotVerified(fault)
+    return found

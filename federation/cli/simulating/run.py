@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from federation.cli.options import AsJson, Debug
+from federation.cli.options import AsJson, Debug, Mlflow, TensorBoard
 from federation.cli.simulating.files import write_population
 from federation.cli.simulating.folders import advise_to_resume, free_folder, named
 from federation.cli.streams import print_json
+from federation.cli.telling.track import print_tracked, registries_of
 
 if TYPE_CHECKING:
     from federation.cli.progress import Shown
     from federation.plan.plan import Plan
     from federation.report.receipt import Receipt
     from federation.report.report import Metrics, Report
+    from federation.tracking.track import Registries
     from simulations.folds.result import CrossValidation
     from simulations.simulate import Engine
 
@@ -37,6 +39,7 @@ class PopulationName(StrEnum):
 
     HOSPITALS = "hospitals"
     DIGITS = "digits"
+    IMAGES = "images"
     BANK = "bank"
     HEART = "heart"
     READMISSION = "readmission"
@@ -77,6 +80,8 @@ def demo(
     hospitals: 569 real biopsies in five hospitals
 
     digits: 1,797 real images of digits from six scanners
+
+    images: the same digits as PNG files, each read as histograms of its gradients
 
     bank: a made-up credit portfolio in eight branches; a customer is protected, with all loans
 
@@ -125,6 +130,8 @@ def simulate(
     folds: Annotated[
         int | None, typer.Option(metavar="K", help="cross-validation: K trainings, each tested on a K-th")
     ] = None,
+    mlflow: Mlflow = None,
+    tensorboard: TensorBoard = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
@@ -135,7 +142,8 @@ def simulate(
     if ray and folds is not None:
         raise typer.BadParameter("goes without --folds", param_hint="--ray")
     name: Engine = "flower-ray" if ray else engine.value
-    _simulate(plan, sites, out, name, seed, as_json, how, folds=folds)
+    registries = registries_of(mlflow, tensorboard)
+    _simulate(plan, sites, out, name, seed, as_json, how, folds=folds, registries=registries)
 
 
 def _simulate(
@@ -149,6 +157,7 @@ def _simulate(
     *,
     folds: int | None = None,
     public: bool = False,
+    registries: Registries | None = None,
 ) -> None:
     from federation.cli.progress import show_progress
     from federation.cli.tables import print_folds, print_report
@@ -172,10 +181,17 @@ def _simulate(
         else:
             found = _for_each_fold(plan, places, shown, {**given, "folds": folds})
             as_tables, as_data = partial(print_folds, found, out), found.to_json()
+        kept = []
+        if registries:
+            shown.stage("writing to the registries")
+            runs = [out] if folds is None else [out / line.run for line in found.folds]
+            kept = [registries.track(run) for run in runs]
     if as_json:
         print_json(as_data)
     else:
         as_tables()
+        for each in kept:
+            print_tracked(each)
 
 
 def _once(plan: Plan, places: tuple[Path, Path, Path], shown: Shown, how: Mapping[str, Any]) -> Report:

@@ -56,6 +56,11 @@ def convolution() -> nn.Module:
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(128, 2))
 
 
+def flat() -> nn.Module:
+    """Nothing but a convolution."""
+    return nn.Sequential(nn.Conv2d(1, 2, 8), nn.Flatten())
+
+
 def read(source: Source) -> Dataset:
     """Rows of numbers, a label first; the shape is that of a series."""
     lines = [[float(cell) for cell in line.split(",")] for line in source.path.read_text().splitlines()]
@@ -79,3 +84,4 @@ transformer = Task(
 )
 choosing = Task("choosing", Choosing, loss, read, mock=lambda count: _made("gru", count))
 silent = Task("silent", convolution, loss, read)
+only_convolutions = Task("flat", flat, loss, read, mock=lambda count: _made("conv", count))

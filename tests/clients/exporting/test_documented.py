@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 import torch
 
+from federation.plan.mock import mock_table
+from federation.plan.plan import load
 from tests import ROOT
 from tests.federation.command import Command
 from tests.federation.report.said.runs import ROWS, folder
@@ -57,7 +59,10 @@ def test_every_command_of_the_page_writes_its_file(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").mkdir()
     folder(tmp_path / "runs" / "first", model="logistic")
-    assert len(CALLS) >= 3
+    assert len(CALLS) >= 8
+    table = mock_table(load(tmp_path / "runs" / "first" / "plan.toml"), "elsewhere", 100)
+    for name in ("public.csv", "mine.csv"):
+        (tmp_path / name).write_text(table.csv)
     for call in CALLS:
         done = command(*call)
         assert done.code == 0, done.err

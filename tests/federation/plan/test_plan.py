@@ -128,7 +128,7 @@ SLIPS = [
     (
         'model = "logistic"',
         'model = "logistics"',
-        'task.model = "logistics": must be "logistic", "additive", "mlp" or',
+        'task.model = "logistics": must be "logistic", "additive", "mlp", "cnn"',
     ),
     ('size = "all"', "size = true", 'cohort.size = true: must be "all" or a number of sites'),
     ('size = "all"', "size = 2", "cohort.size = 2: is below cohort.minimum = 3"),

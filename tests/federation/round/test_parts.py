@@ -110,6 +110,29 @@ def test_what_is_left_is_what_the_guarantee_counts_on_whoever_is_lost(
             assert p_value(drawn, wrong * variance) < FALSE_ALARM
 
 
+def test_of_the_noise_of_a_model_too_large_for_the_usual_grid_the_same_shares_are_left() -> None:
+    """Wide noise, in parts of its own draws: to the last bit what stays, and its variance whoever is lost."""
+    terms = terms_for(6, 2, 1, epsilon=0.2)
+    mechanism = terms.mechanism
+    assert mechanism is not None and mechanism.width == 16
+    for survivors in ((0, 1, 2, 3, 4, 5), (0, 1, 3, 4, 5), (1, 2, 3, 5)):
+        level = terms.levels.level(6 - len(survivors))
+        drawn, kept = left(terms, survivors, level), np.zeros(DIMENSION, np.int64)
+        for slot in survivors:
+            streams = streams_of(terms, name(slot), secrets_of(terms, name(slot), first_of(slot)))
+            sources = [Stream(bytes([slot + 1]) * 32).derive("noise"), *streams]
+            for part, source in zip(terms.levels.parts[: level + 1], sources, strict=False):
+                kept += mechanism.noise(source, part)
+        assert np.array_equal(drawn, kept)
+        variance = 16**2 * len(survivors) * terms.levels.left[level]
+        told = terms.kind.sum_variance(terms.parties, len(survivors), len(survivors))
+        assert told == pytest.approx(variance * terms.codec.step**2)
+        assert p_value(drawn, variance) > FALSE_ALARM
+        for wrong in (0.87, 1.15):  # the failing control
+            assert p_value(drawn, wrong * variance) < FALSE_ALARM
+        assert int(np.abs(drawn).max()) <= terms.codec.headroom
+
+
 def test_a_level_too_low_would_leave_less_than_is_charged() -> None:
     """The failing control of the choice of level: F4 counts who was lost of those who shared."""
     terms = terms_for(7, 2, 1)

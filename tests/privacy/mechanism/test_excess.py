@@ -45,6 +45,19 @@ def test_at_every_level_of_every_cohort_the_honest_shares_left_are_what_the_guar
                 assert left - needed < count - colluders - lost
 
 
+def test_parts_of_a_wider_noise_are_in_the_same_ratio_and_have_room_for_all_they_can_be() -> None:
+    for levels in (Levels(5, (0, 1)), Levels(90, (0, 7, 14, 20)), Levels(3, (1,))):
+        assert levels.most() == levels.max_draw
+        for width in (2, 8, 256):
+            assert levels.most(width) == sum(max_draw(width**2 * part) for part in levels.parts)
+            assert (
+                width * levels.max_draw - width * len(levels.parts)
+                <= levels.most(width)
+                <= width * levels.max_draw
+            )
+            assert max_draw(width**2 * VARIANCE) <= levels.most(width)
+
+
 def test_rounding_a_level_down_would_leave_too_little() -> None:
     """The failing control of the test above: 7 sites, one colluder, two lost at most."""
     exact = Fraction(VARIANCE * 4, 6)

@@ -13,10 +13,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
+from privacy.accounting.calibration import noise_multiplier
 from privacy.accounting.events import GaussianEvent
 from privacy.errors import UnsafeParameters
 from privacy.mechanism.gaussian import FLOAT_SLACK, GaussianMechanism
-from privacy.mechanism.noise import MAX_DRAW, SIGMA, Stream
+from privacy.mechanism.noise import MAX_DRAW, SIGMA, VARIANCE, Stream
 from tests.scale import scaled
 
 
@@ -85,32 +86,97 @@ def test_impossible_arguments_are_refused(changes: dict[str, Any]) -> None:
         mechanism(**changes)
 
 
-def test_a_model_too_large_for_the_grid_is_refused_with_its_size_and_a_way_out() -> None:
+def test_a_model_too_large_for_the_usual_grid_gets_a_finer_one_and_one_too_large_for_all_is_refused() -> None:
     limit = int((SIGMA / (2.178 * 11)) ** 2)
-    assert mechanism(shares=1, dimension=limit).step > 0
-    with pytest.raises(UnsafeParameters, match=rf"{limit + 2000} parameters .*; train fewer"):
-        mechanism(shares=1, dimension=limit + 2000)
-    assert mechanism(shares=4, dimension=limit + 2000).step > 0
+    assert mechanism(shares=1, dimension=limit).width == 1
+    assert mechanism(shares=1, dimension=limit + 2000).width == 4
+    assert mechanism(shares=4, dimension=limit + 2000).width == 1
+    most = int((SIGMA * 256 / (2.178 * 41)) ** 2)
+    assert mechanism(shares=1, dimension=most).width == 256
+    with pytest.raises(UnsafeParameters, match=rf"{most + 20_000_000} parameters .*; train fewer"):
+        mechanism(shares=1, dimension=most + 20_000_000)
 
 
+def test_a_hundred_million_parameters_fit_four_sites_with_a_colluder_and_a_dropout() -> None:
+    for multiplier, width in ((0.5, 16), (1.0, 32), (2.0, 64), (4.0, 128)):
+        built = mechanism(noise_multiplier=multiplier, shares=2, dimension=10**8)
+        assert built.width == width
+        assert math.sqrt(10**8) * built.step < built.clipping_norm / 40
+
+
+@given(st.floats(1e-3, 1e3), st.floats(0.3, 60), st.integers(1, 100), st.integers(1, 10**9))
+def test_what_fits_the_usual_grid_is_noised_as_ever_and_all_else_as_widely_as_it_has_to_be(
+    norm: float, multiplier: float, shares: int, dimension: int
+) -> None:
+    usual, rounding = SIGMA * math.sqrt(shares) / multiplier, math.sqrt(dimension)
+    assume(rounding <= 256 * usual / 41)
+    built = mechanism(clipping_norm=norm, noise_multiplier=multiplier, shares=shares, dimension=dimension)
+    if rounding <= 0.1 * (usual - rounding):
+        assert (built.width, built.deviation, built.max_draw) == (1, SIGMA, MAX_DRAW)
+        assert built.step == (1 + FLOAT_SLACK) * norm / (usual - rounding)  # to the last bit
+        return
+    assert built.width in (2, 4, 8, 16, 32, 64, 128, 256)
+    assert built.deviation == SIGMA * built.width
+    assert rounding * built.step <= norm * (1 + FLOAT_SLACK) / 40 * (1 + 1e-9)
+    assert built.width == 2 or rounding > (built.width / 2 * usual - rounding) / 40
+    sensitivity = norm / built.step + rounding
+    assert built.deviation * math.sqrt(shares) / sensitivity > multiplier  # never less than claimed
+    assert built.deviation * math.sqrt(shares) / sensitivity == pytest.approx(multiplier, rel=2 * FLOAT_SLACK)
+
+
+def test_a_wide_share_its_parts_and_their_sum_are_as_wide_as_the_mechanism_says() -> None:
+    """Chi-square of each on 20,000 coordinates: false alarm 1e-6, fixed keys; a width off by two is told."""
+    built = mechanism(noise_multiplier=60.0, shares=2, dimension=20_000)
+    assert built.width == 16
+    drawn = {
+        VARIANCE: built.noise(Stream(bytes(32))),
+        VARIANCE // 4: built.noise(Stream(bytes(32)), VARIANCE // 4),
+        3 * VARIANCE // 4: built.noise_of(Stream(bytes(32)), 3, VARIANCE // 4),
+    }
+    low, high = stats.chi2.interval(1 - 1e-6, 20_000)
+    for variance, draws in drawn.items():
+        assert int(np.abs(draws).max()) <= built.most(variance)
+        ratio = float((draws.astype(np.float64) ** 2).sum()) / (built.width**2 * variance)
+        assert low < ratio < high
+        assert not low < ratio / 4 < high and not low < ratio * 4 < high
+    rows = built.noise_rows(Stream(bytes(32)), 2)
+    assert rows.shape == (2, 20_000)
+    assert abs(np.corrcoef(rows)[0, 1]) < 5 / math.sqrt(20_000)
+
+
+@pytest.mark.parametrize("width", [1, 8])
 @pytest.mark.parametrize("multiplier", [1.0, 2.0])
 @pytest.mark.parametrize("epsilon", [0.1, 0.5, 1.0, 2.0])
 def test_the_exact_loss_of_the_discrete_gaussian_is_the_closed_form_of_the_continuous_one(
-    multiplier: float, epsilon: float
+    multiplier: float, epsilon: float, width: int
 ) -> None:
-    exact = discrete_delta(round(SIGMA / multiplier), epsilon)
+    scale = SIGMA * width
+    exact = discrete_delta(round(scale / multiplier), epsilon, scale)
     near, far = epsilon * multiplier, 1 / (2 * multiplier)
     continuous = stats.norm.sf(near - far) - math.exp(epsilon) * stats.norm.sf(near + far)
     assert exact == pytest.approx(continuous, abs=1e-6)
     # The control: a shift one percent larger is told apart.
-    assert abs(discrete_delta(round(1.01 * SIGMA / multiplier), epsilon) - continuous) > 1e-6
+    assert abs(discrete_delta(round(1.01 * scale / multiplier), epsilon, scale) - continuous) > 1e-6
 
 
-def discrete_delta(shift: int, epsilon: float) -> float:
+@pytest.mark.parametrize(("width", "dimension"), [(1, 100_000), (8, 400_000)])
+def test_epsilon_of_the_worst_neighbors_on_the_grid_is_what_the_accountant_says_to_1e_4(
+    width: int, dimension: int
+) -> None:
+    """Rounded vectors are sqrt(d) further apart at worst; the exact loss of that shift is what z was chosen for."""
+    multiplier, delta = noise_multiplier(1.0, 1e-5, 1.0, 1), 1e-5
+    built = mechanism(noise_multiplier=multiplier, sample_rate=1.0, shares=1, dimension=dimension)
+    assert built.width == width
+    shift = math.floor(1 / built.step + math.sqrt(dimension))
+    assert discrete_delta(shift, 1.0 + 1e-4, built.deviation) < delta
+    assert discrete_delta(shift, 1.0 - 1e-3, built.deviation) > delta  # the failing control
+
+
+def discrete_delta(shift: int, epsilon: float, scale: int = SIGMA) -> float:
     """Sum over all integers of the positive part of P[k] - e^epsilon P[k - shift]."""
-    at = np.arange(-14 * SIGMA, 14 * SIGMA + shift).astype(np.float64)
-    mass = np.exp(-(at**2) / (2 * SIGMA**2)) / (SIGMA * math.sqrt(2 * math.pi))
-    moved = np.exp(-((at - shift) ** 2) / (2 * SIGMA**2)) / (SIGMA * math.sqrt(2 * math.pi))
+    at = np.arange(-14 * scale, 14 * scale + shift).astype(np.float64)
+    mass = np.exp(-(at**2) / (2 * scale**2)) / (scale * math.sqrt(2 * math.pi))
+    moved = np.exp(-((at - shift) ** 2) / (2 * scale**2)) / (scale * math.sqrt(2 * math.pi))
     return float(np.maximum(moved - math.exp(epsilon) * mass, 0).sum())
 
 

@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from clients.training.isolation import Tally
+from clients.training.places import device_of
 from federation.errors import InputError
 from federation.model.losses import Hinge
 from federation.model.task import Dataset
 from privacy.mechanism.noise import Stream
 from simulations.cohort.batches import Drawn, Stack
-from simulations.cohort.program import CohortProgram, device_of
+from simulations.cohort.program import CohortProgram
 from tests.clients.sites import make_plan
 from tests.simulations.cohort.cohorts import (
     FEATURES,

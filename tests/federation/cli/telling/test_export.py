@@ -10,10 +10,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from clients.data.folders import find_sites
+from federation.plan.mock import mock_table
 from federation.plan.plan import load
+from simulations.tried import count_run
 from tests.federation.command import Command
 from tests.federation.plan.tallies.test_tasks import STATISTICS
 from tests.federation.report.said.runs import folder
+from tests.worlds import plan_of, write_sites
 
 TO = ("--to", "safetensors")
 
@@ -67,6 +71,35 @@ def test_a_run_that_trained_nothing_and_a_folder_that_is_no_run_are_exit_2(
         (tmp_path / name).touch()
     refused = command("export", tmp_path, *TO, "--out", tmp_path / "out")
     assert refused.code == 2 and "nothing was trained" in refused.err
+
+
+def test_data_are_public_by_a_statement_only_and_never_those_of_a_site(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    run, out = folder(tmp_path / "run", model="logistic"), tmp_path / "out"
+    call = ("export", run, *TO, "--out", out, "--distill", "mlp", "--data")
+    sites = write_sites(tmp_path / "sites")
+    site = sorted(sites.glob("*.csv"))[0]
+    unsaid = command(*call, site)
+    assert (unsaid.code, unsaid.out) == (2, "") and "nobody said that these data are public" in unsaid.err
+    count_run("a run", plan_of(), find_sites(sites).sites)
+    refused = command(*call, site, "--public")
+    assert (refused.code, refused.out, out.exists()) == (3, "", False)
+    assert "leave these rows out" in refused.err
+
+
+def test_what_records_of_a_real_run_say_is_on_the_terminal_alone(command: Command, tmp_path: Path) -> None:
+    run, out = folder(tmp_path / "run", model="mlp"), tmp_path / "out"
+    records = tmp_path / "records.csv"
+    records.write_text(mock_table(load(run / "plan.toml"), "mine", 100).csv)
+    call = ("export", run, *TO, "--out", out, "--measure", records)
+    assert command(*call).code == 2  # nothing was changed
+    refused = command(*call, "--prune", "0.5", "--json")
+    assert (refused.code, refused.out, out.exists()) == (2, "", False)
+    shown = command(*call, "--prune", "0.5")
+    assert shown.code == 0 and "accuracy lost" in shown.out and "100 records" in shown.out
+    assert b"lost" not in out.read_bytes()
 
 
 def test_without_the_extra_the_command_that_installs_it_is_named(

@@ -60,8 +60,12 @@ def folder(
     threshold: str = "",
     kind: str = "",
     task: str = "",
+    features: str = "",
 ) -> Path:
-    """A finished run of random params. `task` names one of somebody's own, in the place of the table."""
+    """A finished run of random params. `task` names one of somebody's own, in the place of the table.
+
+    `features` stand in the place of the ward.
+    """
     path.mkdir()
     names = ", ".join(f'"{name}"' for name in "nyz"[:classes])
     knots = ", knots = 4" if model == "additive" else ""
@@ -71,6 +75,9 @@ def folder(
         usual = f'kind = "tabular-classification"\ntarget = "y"\nclasses = [{names}]'
         assert usual in text
         text = text.replace(usual, kind)
+    if features:
+        text = text.replace('ward = { values = ["a", "b"], other = true }\n', features)
+        assert features in text
     if task:
         before, rest = text.split("[task]")
         text = f'task = "{task}"\n{before}[cohort]' + rest.split("[cohort]")[1]
