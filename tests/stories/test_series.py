@@ -36,7 +36,7 @@ def test_both_engines_end_with_the_same_params(kind: Changes, tmp_path: Path) ->
     path, sites = made(tmp_path, kind, noise="none")
     found: list[torch.Tensor] = []
     for engine in ("vectorized", "protocol"):
-        simulate(path, sites, tmp_path / engine, engine=engine, baseline=False)  # type: ignore[arg-type]
+        simulate(path, sites, tmp_path / engine, engine=engine, baseline=False)
         found.append(load_params(tmp_path / engine))
     assert torch.allclose(found[0], found[1], rtol=0, atol=1e-5)
 
