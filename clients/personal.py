@@ -25,6 +25,7 @@ from clients.training.personal import personal_params
 from federation.errors import AuditFailure, InputError, UnusableFile
 from federation.files import refuse_existing, write_new
 from federation.ledger.export import load_entries
+from federation.model.base import trained
 from federation.model.params import Layout, params_bytes, params_digest
 from federation.model.task import Dataset
 from federation.report.said.finished import Finished
@@ -85,7 +86,7 @@ def write_personal(run: Finished, path: Path, params: Tensor, out: Path) -> None
     refuse_existing(out)
     model = run.task.model()
     Layout.of(model).load(model, params)
-    tensors = {name: value.detach().contiguous() for name, value in model.named_parameters()}
+    tensors = {name: value.detach().contiguous() for name, value in trained(model).items()}
     told = {"format": _FORMAT, "plan": run.plan.digest, "released": _digest(run), "site": load_site(path).id}
     write_new(out, save(tensors, told | {"private": "false"}), is_secret=True)
 

@@ -62,7 +62,7 @@ def plain_gradient(
     at_once = None if twin is None else PLAINLY
 
     def summed(own: nn.Module) -> Compute[Tensor]:
-        moved = list(own.parameters())
+        moved = list(trained(own).values())
 
         def found(features: Tensor, labels: Tensor) -> Tensor:
             losses = losses_of(own, loss, features, labels)
