@@ -45,6 +45,7 @@ class PopulationName(StrEnum):
     READMISSION = "readmission"
     CREDIT = "credit"
     FRAUD = "fraud"
+    MODERATION = "moderation"
 
 
 class EngineName(StrEnum):
@@ -92,6 +93,8 @@ def demo(
     credit: made-up credit cards of three banks; a curve for each number
 
     fraud: made-up payments of four issuers, one in 150 a fraud; a card is protected
+
+    moderation: made-up posts in four forums, some taken down; texts, and an author is protected
     """
     from tempfile import TemporaryDirectory
 

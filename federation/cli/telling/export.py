@@ -14,7 +14,7 @@ from federation.errors import InputError
 from privacy.errors import PolicyViolation
 
 if TYPE_CHECKING:
-    from clients.exporting.beside import Lost
+    from clients.exporting.smaller.beside import Lost
     from federation.report.said.finished import Finished
 
 _EXACT = "an exact figure of these records: for this terminal only, and covered by no epsilon"
@@ -69,9 +69,9 @@ def export(
     The model is tried on made-up rows first: the file says of them what the model says, or it is not written. A
     smaller model (--quantize, --prune, --distill) costs no epsilon; what it loses is told beside the run's own.
     """
-    from clients.exporting.changes import Changes
     from clients.exporting.export import export as written
     from clients.exporting.export import file_of
+    from clients.exporting.smaller.changes import Changes
     from federation.cli.progress import show_progress
     from federation.report.said.finished import open_model
 

@@ -135,6 +135,48 @@ def test_the_clipped_sum_is_that_of_the_processor(
     assert made is mlp or raised > 0
 
 
+class Adapted(nn.Module):
+    """A frozen base, a buffer that code may write into, and a layer that is trained."""
+
+    def __init__(self, *, writes: bool = False) -> None:
+        super().__init__()
+        self.base = nn.Linear(2, 4).requires_grad_(False)
+        self.head, self._writes = nn.Linear(4, 3), writes
+        self.register_buffer("shift", torch.zeros(4))
+        self.shift: Tensor
+
+    def forward(self, features: Tensor) -> Tensor:
+        if self._writes:
+            self.shift += 1.0
+        outputs: Tensor = self.head(torch.tanh(self.base(features) + self.shift))
+        return outputs
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_what_is_frozen_stays_and_has_no_gradient_on_a_device_either(place: str) -> None:
+    expected, _ = sums(HERE, "functorch", Adapted, people=False)
+    found, _ = sums(PLACES[place](), "functorch", Adapted, people=False)
+    assert len(found) == 4 * 3 + 3
+    assert float((found - expected).abs().max()) < 1e-12
+    torch.manual_seed(3)
+    model, data = Adapted(), make_data(RECORDS, 5)
+    plain = [
+        plain_gradient(model, cross_entropy, place=where)(data.features, data.labels)
+        for where in (HERE, PLACES[place]())
+    ]
+    assert float((plain[0] - plain[1]).abs().max()) < 1e-5
+    assert len(plain[0]) == len(found)
+
+
+def test_code_that_writes_into_the_base_of_the_copy_is_not_taken_at_its_word() -> None:
+    twin = twin_of(Adapted(writes=True), Watched(CPU))
+    assert twin is not None
+    features, labels = make_data(3, 1).features, make_data(3, 1).labels
+    with pytest.raises(RuntimeError, match="a base was written into"):
+        twin.compute(lambda x, _: twin.model(x), features, labels)
+    assert float(twin.model.shift.abs().max()) == 0.0  # type: ignore[union-attr, operator]
+
+
 def test_the_device_is_used_where_it_can_be() -> None:
     """The control: nothing above would notice if it never were."""
     watched, small = Watched(CPU), Small(CPU)

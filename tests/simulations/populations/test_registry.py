@@ -25,6 +25,7 @@ DIGESTS = {
     "readmission": "aa687e7d43ec3882",
     "credit": "93fbf81bcd594158",
     "fraud": "be3e24fad0cf7f93",
+    "moderation": "5c4daee725a2fecf",
 }
 
 
