@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from clients.data.encoding.encoded import encoded
+from clients.data.encoding.exact import exact
 from clients.data.encoding.pictures import twice, with_contents
 from clients.data.encoding.wide import require_encoders
 from clients.data.faults import Fault, refuse
@@ -189,10 +190,11 @@ def read_table(place: Place, task: TabularTask) -> Reading:
     kept = ordered(table, task, owners.names, there) if isinstance(task, Series) and owners else None
     found = [*found, *faults, *(owners.faults if owners else ()), *(kept.faults if kept else ())]
     refuse(table, found, [*table.problems, *lacking])
+    told = exact(features, table, task)
     mapped(features, task)
     patients = None if owners is None else torch.from_numpy(owners.numbers)
     ids = None if owners is None else hashed(owners.names)
-    data = Dataset(torch.from_numpy(features), torch.from_numpy(labels), patients, ids)
+    data = Dataset(torch.from_numpy(features), torch.from_numpy(labels), patients, ids, contents=told)
     if kept is not None and isinstance(task, Series):
         data, more = of_windows(data, table, task, kept)
         notes += more
@@ -247,6 +249,7 @@ def checked(dataset: object, task: Task) -> Dataset:
         "must have finite features": bool(torch.isfinite(dataset.features).all()),
         "must number its patients (n,) int64 from 0, without gaps": _is_numbered(dataset),
         "must give each of its patients one id (n,) int64, or none": _is_identified(dataset),
+        "must have contents (n,) int64, or none": _is_told(dataset),
     }
     for rule, holds in rules.items():
         if not holds:
@@ -272,3 +275,8 @@ def _is_identified(dataset: Dataset) -> bool:
         return False
     pairs = {(int(who), int(name)) for who, name in zip(patients, ids, strict=True)}
     return len(pairs) == len(torch.unique(patients)) == len(torch.unique(ids))
+
+
+def _is_told(dataset: Dataset) -> bool:
+    said = dataset.contents
+    return said is None or (said.dtype == torch.int64 and said.shape == (len(dataset),))

@@ -93,7 +93,7 @@ def _id_hashes(dataset: Dataset, owners: NDArray[np.int64], key: bytes) -> NDArr
     if dataset.ids is None:
         return _sums(owners, _contents(dataset, key))
     _, first = np.unique(owners, return_index=True)
-    return _keyed([name.tobytes() for name in dataset.ids.numpy()[first].astype(">i8")], key)
+    return _numbered(dataset.ids.numpy()[first], key)
 
 
 def _owners(dataset: Dataset) -> NDArray[np.int64]:
@@ -106,13 +106,19 @@ def _parts(dataset: Dataset, held: NDArray[np.bool_]) -> tuple[Dataset, Dataset 
 
 
 def content_hashes(dataset: Dataset, seed: int) -> NDArray[np.uint64]:
-    """A hash of each row's features, under a public seed."""
+    """A hash of each row's features, or of what it says where these are not exact, under a public seed."""
     return _contents(dataset, _key(seed))
 
 
 def _contents(dataset: Dataset, key: bytes) -> NDArray[np.uint64]:
+    if dataset.contents is not None:
+        return _numbered(dataset.contents.numpy(), key)
     rows = np.ascontiguousarray(dataset.features.numpy()).reshape(len(dataset), -1)
     return _keyed([row.tobytes() for row in rows], key)
+
+
+def _numbered(names: NDArray[np.int64], key: bytes) -> NDArray[np.uint64]:
+    return _keyed([name.tobytes() for name in names.astype(">i8")], key)
 
 
 def _key(seed: int) -> bytes:

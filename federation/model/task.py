@@ -48,6 +48,7 @@ class Dataset:
     `patients` (n,) int64, where it is known, numbers the patient of each row: from 0, without gaps. `ids` (n,)
     int64, where it is known beside it, is `hashed` of the patient's own id: the same at every site. `persons` (n,)
     int64, which a site fills in, says whose each record is: those of people who withdrew are left out by it.
+    `contents` (n,) int64, where last bits of features differ between machines, is a hash of what each record says.
     """
 
     features: Tensor = field(repr=False)
@@ -55,6 +56,7 @@ class Dataset:
     patients: Tensor | None = field(default=None, repr=False)
     ids: Tensor | None = field(default=None, repr=False)
     persons: Tensor | None = field(default=None, repr=False)
+    contents: Tensor | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -64,7 +66,8 @@ class Dataset:
         patients = None if self.patients is None else self.patients[rows]
         ids = None if self.ids is None else self.ids[rows]
         persons = None if self.persons is None else self.persons[rows]
-        return Dataset(self.features[rows], self.labels[rows], patients, ids, persons)
+        contents = None if self.contents is None else self.contents[rows]
+        return Dataset(self.features[rows], self.labels[rows], patients, ids, persons, contents)
 
     def renumbered(self) -> Dataset:
         """With patients numbered from 0, without gaps."""

@@ -45,8 +45,8 @@ KINDS: Final = frozenset({
     "nystromformer", "rembert", "roberta", "roberta-prelayernorm", "roc_bert", "roformer", "squeezebert",
     "xlm-roberta", "xlm-roberta-xl",
 })  # fmt: skip
-"""Networks of the library that are made of torch alone, and read texts. Others fetch compiled code from a hub as they
-are made (mra, yoso, rwkv), or ask another library for a network by name (timm_wrapper)."""
+"""Networks of the library that are made of torch alone, and read texts. Others fetch compiled code from a hub as
+they are made (mra, yoso, rwkv), or ask another library for a network by name (timm_wrapper)."""
 _MOST_KEPT = 1 << 28  # bytes of vectors; then this memory begins anew
 _INSTALL = "pip install 'private-federation[text]'"
 _UNUSED = "pooler."  # what a model may lack: nothing here asks for it

@@ -15,6 +15,7 @@ from clients.data.encoding import encoders
 from clients.data.encoding.encoded import of_texts
 from clients.data.encoding.encoders import FILES, candidates, digest_of, vectors_of
 from clients.data.load import read_file
+from clients.data.split import ranked
 from clients.rules.origin import Origin
 from federation.audit.examine import audit
 from federation.errors import DataError, OtherEncoder
@@ -218,6 +219,21 @@ def test_sites_learn_from_texts_by_the_encoder_that_their_file_names(folder: Pat
     assert "trained on: made-up words. Epsilon is of what this run trains" in page
     (told,) = plan_facts(load(plan), 1)["encoders"].values()
     assert "says nothing about people in those data" in told
+
+
+def test_who_is_held_out_does_not_follow_the_last_bits_of_a_vector(folder: Path, tmp_path: Path) -> None:
+    """A site that starts again on another machine, or with other threads, has the same records in each fold."""
+    plan = plan_with(folder, **{"task.rows": "unit"})
+    place = replace(Origin.of(write_notes(tmp_path / "sites") / "ash.csv"), encoders=(folder,))
+    before = read_file(place, plan, build_task(plan)).data
+    for known in encoders._kept.values():
+        known.update({name: np.nextafter(vector, np.float32(2)) for name, vector in known.items()})
+    after = read_file(place, plan, build_task(plan)).data
+    assert not after.features.equal(before.features)
+    ranks = ranked(before, "record", b"key")[1]
+    assert np.array_equal(ranked(after, "record", b"key")[1], ranks)
+    assert np.array_equal(ranked(after.at(after.labels == 1), "record", b"key")[1], ranks[after.labels == 1])
+    assert len(set(ranks)) == len(after.features.unique(dim=0))  # records that differ have ranks that do
 
 
 def test_no_record_is_read_before_the_encoder_is_found(folder: Path, tmp_path: Path) -> None:
