@@ -5,19 +5,24 @@ records, scaled down to that length if it is longer. So the sums over all held-o
 with one of them, and are noised like an update (`clients.release`). Accuracy and mean loss follow from the sums;
 nothing else about the held-out records leaves, their number included. A record on which the task's code raises
 contributes zero.
+
+Answers are worked out in float64, as `clients.training.counted` says of scores: in float32 the last row of a batch
+is rounded otherwise than the same row within it, and one record more could turn another one's answer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.func import vmap
 
-from clients.training.frozen import is_large
+from clients.training.frozen import fitting, is_large
 from clients.training.isolation import Tally, apart
+from clients.training.precision import mixed
 from clients.training.trial import Trial
 from federation.errors import DataError
 from federation.kinds.figures import FIGURES, FIGURES_NORM, LOSS_BOUND
@@ -39,9 +44,9 @@ def figures(
 ) -> Tensor:
     """The sums of a site, float64 (3,): right answers, wrong answers, loss in units of LOSS_BOUND.
 
-    Zeros where nothing is held out. A loss that is not finite counts as LOSS_BOUND, a negative one as 0. Records on
-    which the code raises are left out, and counted in `tally`. With a threshold an answer is the second class where
-    its score is at least so high.
+    The model should be `clients.training.frozen.prepared`, in float64. Zeros where nothing is held out. A loss that
+    is not finite counts as LOSS_BOUND, a negative one as 0. Records on which the code raises are left out, and counted
+    in `tally`. With a threshold an answer is the second class where its score is at least so high.
     """
     if data is None or len(data) == 0:
         return torch.zeros(FIGURES, dtype=torch.float64)
@@ -50,7 +55,8 @@ def figures(
     def scored(own: nn.Module, features: Tensor, labels: Tensor) -> Tensor:
         return _scored(own, task, features, labels, threshold)
 
-    rows = each_apart(model.eval(), task, data, tally, scored, FIGURES)
+    fitted = replace(data, features=fitting(data.features, model))
+    rows = each_apart(model.eval(), task, fitted, tally, scored, FIGURES)
     if whole_patients:
         patients = patients_of(data)
         people = int(patients.max()) + 1
@@ -93,7 +99,7 @@ def patients_of(data: Dataset) -> Tensor:
 def _scored(
     model: nn.Module, task: Task, features: Tensor, labels: Tensor, threshold: float | None
 ) -> Tensor:
-    with torch.no_grad():
+    with torch.no_grad(), mixed():
         outputs = model(features)
         losses = task.loss(outputs, labels).to(torch.float64)
     if outputs.dim() != 2 or not len(outputs) == len(labels) == losses.numel() or losses.dim() != 1:

@@ -82,7 +82,7 @@ def _require_figures(task: Task, like: Dataset, plan: Plan) -> None:
     tally, few = Tally(), replace(made_up(like, 2), patients=None)
     blocks = None if plan.figures is None else plan.figures.blocks
     if blocks is None:
-        figures(task.model(), task, few, whole_patients=False, tally=tally)
+        figures(prepared(task.model(), torch.float64), task, few, whole_patients=False, tally=tally)
     else:
         mine = torch.arange(2)  # each its own patient
         counts(prepared(task.model(), torch.float64), task, plan, blocks, replace(few, patients=mine), tally)
