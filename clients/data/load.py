@@ -54,6 +54,16 @@ class Reading:
     table: Table | None = field(default=None, repr=False)
     contents: Table | None = field(default=None, repr=False)
 
+    @property
+    def known_by(self) -> tuple[Table | Place, ...]:
+        """What the registry of pools knows the records by. In an archive an image has a place, and no name."""
+        if self.table is None:
+            return (self.file.path,)
+        if self.contents is None:
+            return (self.table,)
+        in_archive = Origin.of(self.table.path).kind == "npz"
+        return (self.contents,) if in_archive else (self.table, self.contents)
+
 
 @dataclass(frozen=True)
 class SiteRecords:
@@ -115,9 +125,8 @@ def site_data(
             )
     if plan.privacy.unit != "client":  # a site does not know how many clients there are
         check_delta(plan, protected(plan, training), is_told=False)
-    tables: list[Table | Place] = [reading.table or reading.file.path for reading in readings]
-    tables += [reading.contents for reading in readings if reading.contents is not None]
-    return SiteRecords(training, held_out, tuple(reading.file for reading in readings), tuple(tables))
+    tables = tuple(table for reading in readings for table in reading.known_by)
+    return SiteRecords(training, held_out, tuple(reading.file for reading in readings), tables)
 
 
 def with_persons(reading: Reading, column: str, plan: Plan) -> Dataset:

@@ -45,8 +45,8 @@ def figures(
     """The sums of a site, float64 (3,): right answers, wrong answers, loss in units of LOSS_BOUND.
 
     The model should be `clients.training.frozen.prepared`, in float64. Zeros where nothing is held out. A loss that
-    is not finite counts as LOSS_BOUND, a negative one as 0. Records on which the code raises are left out, and counted
-    in `tally`. With a threshold an answer is the second class where its score is at least so high.
+    is not finite counts as LOSS_BOUND, a negative one as 0. Records on which the code raises are left out, and
+    counted in `tally`. With a threshold an answer is the second class where its score is at least so high.
     """
     if data is None or len(data) == 0:
         return torch.zeros(FIGURES, dtype=torch.float64)

@@ -136,3 +136,18 @@ def test_a_copy_under_another_name_is_noted_and_known_by_the_registry(tmp_path: 
     known = fingerprints_under(secret, own.contents)
     assert fingerprints_under(secret, renamed.contents) <= known
     assert not fingerprints_under(secret, renamed.table) <= known
+
+
+def test_other_images_at_the_same_places_of_an_archive_are_other_records(tmp_path: Path) -> None:
+    """Else a second pool of a site would be refused for what is not there: its entry 0 beside that of the first."""
+    numbers = np.arange(6)
+    own = read_table(archive(tmp_path / "a.npz"), task_of())
+    for name, images in (("b.npz", 255 - GRAY), ("c.npz", GRAY)):
+        np.savez(tmp_path / name, scan=images, cp=numbers % 4 + 1, num=numbers % 2)
+    others, same = (read_table(tmp_path / name, task_of()) for name in ("b.npz", "c.npz"))
+    known, new, again = (
+        frozenset().union(*(fingerprints_under(bytes(32), table) for table in each.known_by))
+        for each in (own, others, same)
+    )
+    assert not known & new
+    assert known == again
