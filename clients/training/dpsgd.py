@@ -120,7 +120,9 @@ def chosen_route(
     Remembered as long as the process lives. TaskError as in `clipped_gradient`.
     """
     batch = min(_MEASURED, max(1, math.ceil(expected_batch)))
-    key = _kind(model), loss, features.shape[1:], features.dtype, labels.shape[1:], batch, whole_patients
+    shapes = features.shape[1:], features.dtype, labels.shape[1:], batch
+    # Kernels divide their work by the number of threads, so what was tried with one number says nothing of another.
+    key = _kind(model), loss, *shapes, whole_patients, torch.get_num_threads()
     if key not in _known:
         candidates = tuple(route for route in ROUTES if route in PER_RECORD or not whole_patients)
         if len(_known) >= KINDS:

@@ -60,15 +60,15 @@ class Guard:
         self._versions = self._seen()
 
     @contextmanager
-    def unmoved(self) -> Iterator[None]:
+    def unmoved(self, *, to_the_byte: bool = False) -> Iterator[None]:
         """RuntimeError if what runs within writes into the base, which is put back: no record reaches another.
 
-        It notices what torch does. `require_same` looks at the bytes.
+        It notices what torch does. `require_same` looks at the bytes; so does this if asked, which takes longer.
         """
         try:
             yield
         finally:
-            moved = self._seen() != self._versions
+            moved = self._seen() != self._versions or (to_the_byte and self._moved() is not None)
             if moved:
                 self._restore()
         if moved:
@@ -76,12 +76,16 @@ class Guard:
 
     def require_same(self, name: str) -> None:
         """TaskError, with which the round ends, if a byte of the base is not as it was."""
-        for at, tensor in self._base.items():
-            if not torch.equal(bytes_of(tensor), bytes_of(self._saved[at])):
-                raise TaskError(
-                    f'{name}: the code writes into "{at}", which is frozen',
-                    hint="leave buffers and frozen parameters as they are; the round is not released",
-                )
+        if (at := self._moved()) is not None:
+            raise TaskError(
+                f'{name}: the code writes into "{at}", which is frozen',
+                hint="leave buffers and frozen parameters as they are; the round is not released",
+            )
+
+    def _moved(self) -> str | None:
+        """The first tensor of which a byte is not as it was."""
+        pairs = ((at, tensor, self._saved[at]) for at, tensor in self._base.items())
+        return next((at for at, own, saved in pairs if not torch.equal(bytes_of(own), bytes_of(saved))), None)
 
     def _seen(self) -> tuple[int, ...]:
         return tuple(each._version for each in self._base.values())
@@ -89,5 +93,5 @@ class Guard:
     @torch.no_grad()
     def _restore(self) -> None:
         for name, tensor in self._base.items():
-            tensor.copy_(self._saved[name])
+            tensor.data = self._saved[name].clone()  # also where its shape or type was changed
         self._versions = self._seen()

@@ -145,7 +145,8 @@ class _Run:
     def _gradients(self, features: Tensor, labels: Tensor) -> None:
         # The same dropout for every record: what it does is the record's own.
         torch.default_generator.manual_seed(0)
-        with self._guard.unmoved():
+        # What is noticed here leaves out one record; what is noticed in a round ends it.
+        with self._guard.unmoved(to_the_byte=True):
             fresh = shared(self._model)
             losses = losses_of(fresh, self._task.loss, fitting(features, fresh), labels)
             torch.autograd.grad(losses.sum(), list(trained(fresh).values()), materialize_grads=True)

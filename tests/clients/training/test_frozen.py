@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from clients.training import frozen
+from clients.training import dpsgd, frozen
 from clients.training import slices as slicing
 from clients.training.dpsgd import chosen_route, clipped_gradient
 from clients.training.frozen import Guard, prepared
@@ -20,8 +20,9 @@ from clients.training.sums import PER_RECORD, ROUTES, clipped_sums
 from clients.training.trial import Trial
 from federation.errors import TaskError
 from federation.model.base import base_digest, trained
-from federation.model.task import Dataset, cross_entropy
+from federation.model.task import Dataset, Task, cross_entropy
 from privacy.mechanism.clipping import clip_rows
+from tests.clients.sites import make_plan
 
 FEATURES, LABELS = torch.randn(9, 4, generator=torch.Generator().manual_seed(1)), torch.arange(9) % 2
 
@@ -146,6 +147,24 @@ def test_a_kernel_that_rounds_by_place_is_noticed_and_records_go_alone(
     assert not slicing.is_place_free(trial)
 
 
+def test_a_route_that_was_tried_with_other_threads_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frozen, "LARGE", 1)
+    tried, threads = list[int](), torch.get_num_threads()
+
+    def noting(_: Trial) -> bool:
+        tried.append(torch.get_num_threads())
+        return True
+
+    monkeypatch.setattr(dpsgd, "is_place_free", noting)
+    try:
+        for number in (threads, threads + 1, threads):
+            torch.set_num_threads(number)
+            assert chosen_route(Own(), cross_entropy, FEATURES[:0], LABELS[:0], 7.0) == "slices"
+    finally:
+        torch.set_num_threads(threads)
+    assert tried == [threads, threads + 1]
+
+
 class Asks(Own):
     """Asks for a value: right, and nothing for `vmap`."""
 
@@ -185,6 +204,10 @@ def _by_data(model: Any, x: Tensor) -> None:
     model.shift.data += x.mean()
 
 
+def _anew(model: Any, x: Tensor) -> None:
+    model.shift.data = x.mean().expand(1, 6) + 10
+
+
 @pytest.mark.parametrize("how", [_into_buffer, _into_weight, _by_data])
 def test_code_that_writes_into_its_base_is_refused_on_made_up_records(how: Any) -> None:
     from clients.training.trial import Called
@@ -205,6 +228,30 @@ def test_a_record_on_which_the_base_is_written_contributes_zero_and_reaches_no_o
     with clipped_sums("alone", model, cross_entropy, 0.3, tally=tally) as gradient:
         whole, expected = gradient(features, LABELS), gradient(features[others], LABELS[others])
     assert torch.equal(whole, expected)
+    assert tally.raised == 1
+
+
+class Notices(Writes):
+    """Refuses every record once its base was moved, by means that torch does not notice."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if float(self.shift.abs().max()) > 5:
+            raise ValueError
+        return super().forward(x)
+
+
+@pytest.mark.parametrize("how", [_by_data, _anew])
+def test_before_the_first_round_a_record_that_writes_by_stealth_is_left_out_alone(how: Any) -> None:
+    """Else who is left out of the whole run would follow from one record."""
+    from clients.training.isolation import Tally
+    from clients.training.screen import usable
+
+    features, tally = FEATURES.clone(), Tally()
+    features[4] = 40.0
+    task = Task("t", lambda: Notices(how), cross_entropy)
+    plan = make_plan("record", "distributed")
+    kept = usable(task, Dataset(features, LABELS), plan, tally, each_alone=True)
+    assert torch.equal(kept.features, features[[0, 1, 2, 3, 5, 6, 7, 8]])
     assert tally.raised == 1
 
 
