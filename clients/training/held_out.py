@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import vmap
 
-from clients.training.frozen import fitting, is_large
+from clients.training.frozen import Guard, fitting, is_large
 from clients.training.isolation import Tally, apart
 from clients.training.precision import mixed
 from clients.training.trial import Trial
@@ -69,8 +69,9 @@ def each_apart(
 ) -> Tensor:
     """What `scored` makes of each record, float64 (n, width); by `vmap`, or alone where code follows values.
 
-    Zeros where the code raised.
+    Zeros where the code raised, and where it wrote into the model's base, which records share.
     """
+    guard = Guard(model)
     trial = Trial(model, task.loss, data.features[:0], data.labels[:0])
     with torch.random.fork_rng(devices=[]):
         at_once = 1 if is_large(model) or trial.follows_values(2) else len(data)
@@ -78,7 +79,8 @@ def each_apart(
     def found_at(places: Tensor) -> tuple[Tensor, Tensor]:
         if at_once == 1 or is_built_in(task):
             own = shared(model) if at_once == 1 else model
-            return places, scored(own, data.features[places], data.labels[places])
+            with guard.unmoved():
+                return places, scored(own, data.features[places], data.labels[places])
         each = vmap(lambda x, y: scored(model, x[None], y[None])[0], randomness="different")
         return places, each(data.features[places], data.labels[places])
 

@@ -123,14 +123,13 @@ class SiteWork:
     def figures(self) -> Tensor:
         """Right answers, wrong answers and loss, or what else is published, summed over held-out records."""
         plan = self.terms.plan
-        wide = self._model(torch.float64)
-        if plan.figures is not None and (blocks := plan.figures.blocks) is not None:
-            trainer = self.trainer
-            return counts(wide, trainer.task, plan, blocks, trainer.held_out, trainer.tally)
-        whole_patients = self.terms.kind.draws_patients
-        task, held_out, tally = self.trainer.task, self.trainer.held_out, self.trainer.tally
-        threshold = plan.evaluation.threshold
-        return figures(wide, task, held_out, whole_patients=whole_patients, tally=tally, threshold=threshold)
+        trainer, wide = self.trainer, self._model(torch.float64)
+        task, held_out, tally = trainer.task, trainer.held_out, trainer.tally
+        with self._kept(wide):
+            if plan.figures is not None and (blocks := plan.figures.blocks) is not None:
+                return counts(wide, task, plan, blocks, held_out, tally)
+            whole, threshold = self.terms.kind.draws_patients, plan.evaluation.threshold
+            return figures(wide, task, held_out, whole_patients=whole, tally=tally, threshold=threshold)
 
     def _clipped(self, model: nn.Module, clipping_norm: float) -> AbstractContextManager[Gradient]:
         task, tally, place = self.trainer.task, self.trainer.tally, self.trainer.place

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,15 +15,19 @@ from clients.training import dpsgd, frozen
 from clients.training import slices as slicing
 from clients.training.dpsgd import chosen_route, clipped_gradient
 from clients.training.frozen import Guard, prepared
+from clients.training.held_out import figures
 from clients.training.moving import require_moving
 from clients.training.per_example import functorch
 from clients.training.sums import PER_RECORD, ROUTES, clipped_sums
 from clients.training.trial import Trial
+from clients.training.work import SiteWork, Trainer
 from federation.errors import TaskError
-from federation.model.base import base_digest, trained
+from federation.model.base import Kept, base_digest, trained
+from federation.model.params import Layout
 from federation.model.task import Dataset, Task, cross_entropy
 from privacy.mechanism.clipping import clip_rows
-from tests.clients.sites import make_plan
+from privacy.mechanism.noise import Stream
+from tests.clients.sites import make_plan, make_terms
 
 FEATURES, LABELS = torch.randn(9, 4, generator=torch.Generator().manual_seed(1)), torch.arange(9) % 2
 
@@ -229,6 +234,29 @@ def test_a_record_on_which_the_base_is_written_contributes_zero_and_reaches_no_o
         whole, expected = gradient(features, LABELS), gradient(features[others], LABELS[others])
     assert torch.equal(whole, expected)
     assert tally.raised == 1
+
+
+@pytest.mark.parametrize("how", [_into_buffer, _into_weight])
+def test_a_held_out_record_on_which_the_base_is_written_reaches_no_other_answer(how: Any) -> None:
+    features = FEATURES.double()
+    features[0] = 40.0
+    task = Task("t", lambda: Writes(how), cross_entropy)
+    rest = Dataset(features[1:], LABELS[1:])
+    expected = figures(Writes(how).double(), task, rest, whole_patients=False)
+    found = figures(Writes(how).double(), task, Dataset(features, LABELS), whole_patients=False)
+    assert torch.equal(found, expected)
+
+
+def test_an_evaluation_that_wrote_into_the_base_by_stealth_is_not_released() -> None:
+    plan, features = make_plan("record", "distributed"), FEATURES.clone()
+    features[0] = 40.0
+    made = Writes(_by_data)
+    layout, task = Layout.of(made), Task("t", Kept(lambda: made, 1, made), cross_entropy)
+    held = Dataset(features, LABELS)
+    trainer = Trainer(task, held, lambda _: Stream(bytes(32)), held)
+    terms = replace(make_terms(plan), dimension=layout.dimension)
+    with pytest.raises(TaskError, match='writes into "shift"'):
+        SiteWork(terms, "amsterdam", layout.flatten(made), trainer, Stream(bytes(32))).figures()
 
 
 class Notices(Writes):
