@@ -59,8 +59,8 @@ class Trial:
         """How many records are tried at a time: none, one, two, and as many as `largest` if memory allows."""
         features = self._like.features
         one = max(1, row_bytes(self.model), features.element_size() * math.prod(features.shape[1:]))
-        if is_large(self.model):  # no batch is ever made
-            return sorted({0, 1, 2, TRIED})
+        if is_large(self.model):  # none is ever empty, and no batch is made
+            return sorted({1, 2, TRIED})
         return sorted({0, 1, 2, max(2, min(largest, _MEMORY // one))})
 
     def records(self, count: int, seed: int) -> tuple[Tensor, Tensor]:
