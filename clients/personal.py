@@ -25,6 +25,7 @@ from clients.training.personal import personal_params
 from federation.errors import AuditFailure, InputError, UnusableFile
 from federation.files import refuse_existing, write_new
 from federation.ledger.export import load_entries
+from federation.model.base import trained
 from federation.model.params import Layout, params_bytes, params_digest
 from federation.model.task import Dataset
 from federation.report.said.finished import Finished
@@ -46,8 +47,9 @@ _OTHERWISE = (ABANDONED, LEFT, RESTORED)  # how a run is closed here without its
 
 @dataclass(frozen=True)
 class Personal:
-    """A site's personal model and what it is compared on."""
+    """The personal model of a site, by its id, and what it is compared on."""
 
+    site: str
     params: Tensor = field(repr=False)
     trained_on: Dataset = field(repr=False)
     held_out: Dataset | None = field(repr=False)
@@ -77,16 +79,16 @@ def personal_model(run: Finished, path: Path) -> Personal:
         training = without(training, known)
         held_out = None if held_out is None else without(held_out, known)
     params = personal_params(run.plan, run.task, run.params, training, Stream(os.urandom(32)))
-    return Personal(params, training, held_out)
+    return Personal(rules.id, params, training, held_out)
 
 
-def write_personal(run: Finished, path: Path, params: Tensor, out: Path) -> None:
-    """Write personal params into a new file, for its owner only. UnusableFile if there is one already."""
+def write_personal(run: Finished, site: str, params: Tensor, out: Path) -> None:
+    """Write a site's personal params into a new file, for its owner only. UnusableFile if there is one already."""
     refuse_existing(out)
     model = run.task.model()
     Layout.of(model).load(model, params)
-    tensors = {name: value.detach().contiguous() for name, value in model.named_parameters()}
-    told = {"format": _FORMAT, "plan": run.plan.digest, "released": _digest(run), "site": load_site(path).id}
+    tensors = {name: value.detach().contiguous() for name, value in trained(model).items()}
+    told = {"format": _FORMAT, "plan": run.plan.digest, "released": _digest(run), "site": site}
     write_new(out, save(tensors, told | {"private": "false"}), is_secret=True)
 
 

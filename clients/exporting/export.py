@@ -15,19 +15,19 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from clients.exporting.beside import Answer, Lost, agreement, lost, records_at
-from clients.exporting.changes import Changes
-from clients.exporting.distilled import distill
 from clients.exporting.forms import ENDINGS, Exported, Form
 from clients.exporting.libraries import require_onnx
 from clients.exporting.onnx_form import answered, onnx_bytes, restated
 from clients.exporting.pmml_form import pmml_bytes
-from clients.exporting.pruned import prune
-from clients.exporting.public import MADE, made_up, stated_public
-from clients.exporting.quantized import quantize
 from clients.exporting.rows import FEW, made_rows, said_by
 from clients.exporting.safetensors_form import safetensors_bytes
 from clients.exporting.schema import Json
+from clients.exporting.smaller.beside import Answer, Lost, agreement, lost, records_at
+from clients.exporting.smaller.changes import Changes
+from clients.exporting.smaller.distilled import distill
+from clients.exporting.smaller.pruned import prune
+from clients.exporting.smaller.public import MADE, made_up, stated_public
+from clients.exporting.smaller.quantized import quantize
 from clients.exporting.stated import Stated, stated
 from clients.exporting.torch_form import torch_bytes
 from clients.predicting.scores import model_of

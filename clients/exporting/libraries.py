@@ -21,14 +21,14 @@ def require_onnx() -> None:
         library(name)
 
 
-def library(module: str) -> Any:
-    """A library of the extra, or a module of one."""
+def library(module: str, *, extra: str = "export", what: str = "ONNX") -> Any:
+    """A library of an extra, or a module of one. InputError with what installs it."""
     try:
         return import_module(module)
     except ImportError:
         name = module.partition(".")[0]
-        hint = "pip install 'private-federation[export]'"
-        raise InputError(f"ONNX is written with {name}, which is not here", hint=hint) from None
+        hint = f"pip install 'private-federation[{extra}]'"
+        raise InputError(f"{what} is written with {name}, which is not here", hint=hint) from None
 
 
 @contextmanager

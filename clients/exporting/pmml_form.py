@@ -47,12 +47,16 @@ def _fitting(model: Exported) -> tuple[TabularTask, nn.Linear]:
     table = model.run.table
     if table is None or not isinstance(model.module, nn.Linear) or model.module.bias is None:
         raise InputError("PMML is for a logistic, linear or additive model of a table", hint=_HINT)
+    if table.steps > 1:
+        raise InputError("PMML is of tables, and a record here is several rows", hint=_HINT)
     if table.rows is not None:
         raise InputError("PMML has no rows that are divided by their length", hint=_HINT)
     for feature in table.features:
         if not isinstance(feature, Numeric | Categorical):
             raise InputError(f"PMML is of numbers and values, and {feature.name} is neither", hint=_HINT)
     outcome = table.outcome
+    if not table.learns_chances:
+        raise InputError("PMML is written of probabilities, and a hinge loss learns none", hint=_HINT)
     if not isinstance(outcome, Classes | Range | Counts) or (
         isinstance(outcome, Counts) and outcome.has_exposure
     ):

@@ -42,6 +42,8 @@ def input_of(run: Finished, example: Tensor) -> Json:
         shape = {"steps": table.window, "width": table.width, "horizon": table.horizon}
         found["window"] = {**shape, "time": table.time, "means": said}
     found["cross"] = [list(pair) for pair in table.cross or ()]
+    if table.steps > 1:
+        found["steps"] = f"{table.steps} rows of a series, the oldest first, one after the other"
     return found | {"rows": table.rows or "as they are"}
 
 
@@ -57,6 +59,11 @@ def output_of(run: Finished, outputs: Tensor) -> Json:
 
 
 def _classes(run: Finished, outputs: Tensor) -> Json:
+    if isinstance(run.table, Classification) and not run.table.learns_chances:
+        return {
+            "classes": list(run.table.classes),
+            "means": "scores, and no chances: the largest is the class",
+        }
     if run.task.loss is not cross_entropy:
         return {"means": "what the task's own loss makes of them"}
     names = (

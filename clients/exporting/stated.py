@@ -16,6 +16,7 @@ from torch import Tensor
 
 from clients.exporting.schema import Json, input_of, output_of
 from federation.model.params import params_bytes, params_digest
+from federation.plan.encoder import encoders_of, promise
 from federation.plan.guarantee import cost_for, epsilons
 from federation.plan.plan import Plan
 from federation.report.said.finished import Finished
@@ -58,12 +59,19 @@ def stated(
         "simulated": run.simulated,
         "guarantee": guarantee,
         "model": run.table.model if run.table is not None else run.plan.code,
+        "not_covered": _not_covered(run.plan),
         "input": input_of(run, example),
         "output": output_of(run, outputs),
         "done": list(done),
         **({} if beside is None else {"beside_the_run": beside}),
     }
     return Stated(_sentence(run.plan, guarantee, run.simulated), content)
+
+
+def _not_covered(plan: Plan) -> list[str]:
+    """Of whom epsilon says nothing: people in the data that a frozen base or an encoder was trained on."""
+    base = [] if plan.base is None else [f"base {plan.base.digest}: {plan.base.told}"]
+    return base + [promise(one.name, one.trained_on) for one in encoders_of(plan.task)]
 
 
 def _guarantee(plan: Plan) -> Json:
@@ -79,5 +87,8 @@ def _sentence(plan: Plan, guarantee: Json, simulated: bool) -> str:
         return _NOT_PRIVATE
     whole = guarantee.get("together", guarantee)["epsilon"]
     figure = "no bound" if whole is None else f"epsilon {whole:.4g} at delta {plan.privacy.delta:g}"
+    aside = (
+        "; it says nothing of people in the data of what was trained elsewhere" if _not_covered(plan) else ""
+    )
     where = "; a simulation, whose data were in one place" if simulated else ""
-    return f"{figure} for {_UNITS[plan.privacy.unit]} at a site, noise {plan.privacy.noise}{where}"
+    return f"{figure} for {_UNITS[plan.privacy.unit]} at a site, noise {plan.privacy.noise}{aside}{where}"

@@ -12,7 +12,8 @@ We trust no route to fit a model. Each is tried, once per kind of model, on a fe
   2. If the code's path follows the values of records (`Trial.follows_values`), made-up ones do not show all of it.
      Then every record is computed by itself.
   3. Code of the user's own sees no batch but under `vmap`; chains of torch's layers may (`clients.training.known`).
-  4. So does a model with a large base, in its own type of number (`clients.training.frozen`).
+  4. A model with a large base computes in float32, under `vmap` in slices of one shape if no record's gradient
+     depends on its place (`clients.training.slices`), else one record after the other.
   5. The route's gradients must equal those of plain autograd, taken one record after the other.
 Small models then take hooks. For others all routes that are right are measured on made-up records, as many as a
 batch is expected to hold: measurements on real ones would reveal something of them.
@@ -42,6 +43,7 @@ from clients.training.known import is_known
 from clients.training.local import Gradient
 from clients.training.per_example import Loss
 from clients.training.places import HERE, Place
+from clients.training.slices import is_place_free
 from clients.training.sums import PER_RECORD, ROUTES, clipped_sums
 from clients.training.trial import MADE_UP, TRIED, Trial
 from federation.errors import TaskError
@@ -136,14 +138,14 @@ def _choose(trial: Trial, candidates: tuple[str, ...], batch: int) -> str:
                 hint="compute every record by itself: no mean, no rank, no statistic over the first dimension",
             )
         rows = trial.rows(*trial.records(TRIED, 0))
-        follows_values = is_large(trial.model) or trial.follows_values(batch)
+        follows_values = trial.follows_values(2 if is_large(trial.model) else batch)
+        if is_large(trial.model):
+            return _of_large(trial, rows, follows_values=follows_values)
     except TaskError:
         raise
     except (Exception, SystemExit) as error:  # of the task's own code, which has seen no data
         message = f"the model or its loss failed with {said(error)} on made-up records"
         raise TaskError(message, hint=MADE_UP) from error
-    if is_large(trial.model) and not _is_right(trial, "alone", rows):
-        raise _not_apart()
     if follows_values and not any(type(part) in RECURRENT for part in trial.model.modules()):
         return "alone"
     if not is_known(trial.model):
@@ -155,6 +157,15 @@ def _choose(trial: Trial, candidates: tuple[str, ...], batch: int) -> str:
     if not right:
         raise _not_apart()
     return right[0] if len(right) == 1 else min(right, key=lambda route: _seconds(trial, route, batch))
+
+
+def _of_large(trial: Trial, rows: Tensor, *, follows_values: bool) -> str:
+    """The route where gradients are in float32: what a record gives may not depend on another in its last bit."""
+    if not follows_values and _is_right(trial, "slices", rows) and is_place_free(trial):
+        return "slices"
+    if _is_right(trial, "alone", rows):
+        return "alone"
+    raise _not_apart()
 
 
 def _one_by_one(trial: Trial, candidates: tuple[str, ...], rows: Tensor) -> str:
@@ -184,7 +195,9 @@ def _is_right(trial: Trial, route: str, rows: Tensor) -> bool:
                 found = torch.cat([part.flatten(1) for part in per_record(features, labels)], dim=1)
                 drew = not torch.equal(state, torch.random.get_rng_state())
             # Each record by itself draws dropout of its own: right all the same, and not to be compared.
-            return (route == "functorch" and drew) or trial.close(found.detach().to(rows.dtype), rows)
+            return (route in ("functorch", "slices") and drew) or trial.close(
+                found.detach().to(rows.dtype), rows
+            )
         norm = float(torch.nan_to_num(rows).norm(dim=1).median()) or 1.0
         with clipped_sums(route, trial.model, trial.loss, norm) as gradient:
             torch.default_generator.manual_seed(0)

@@ -32,9 +32,13 @@ def is_large(model: nn.Module) -> bool:
     return size > LARGE and not is_known(model)
 
 
-def prepared(model: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """The model as a round trains it: in this type, unless its base is large, and in its modes."""
-    return in_training(model if is_large(model) else model.to(dtype))
+def prepared(model: nn.Module, dtype: torch.dtype, *, apart: bool = False) -> nn.Module:
+    """The model as a round trains it: in this type, unless its base is large, and in its modes.
+
+    `apart`: also a large one, because a device computes it. The processor takes over what a device cannot, and the
+    two agree to float64's rounding, not to the last bit of float32.
+    """
+    return in_training(model if is_large(model) and not apart else model.to(dtype))
 
 
 def type_of(model: nn.Module) -> torch.dtype:

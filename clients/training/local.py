@@ -55,14 +55,12 @@ def plain_gradient(
     follows from its label.
     """
     parameters, counted = list(trained(model).values()), Tally() if tally is None else tally
-    at_once = _AT_ONCE if is_large(model) else None
     zeros = torch.zeros(sum(parameter.numel() for parameter in parameters), dtype=parameters[0].dtype)
-
     twin = twin_of(model, place)
-    at_once = None if twin is None else PLAINLY
+    at_once = _AT_ONCE if is_large(model) else None if twin is None else PLAINLY
 
     def summed(own: nn.Module) -> Compute[Tensor]:
-        moved = list(own.parameters())
+        moved = list(trained(own).values())
 
         def found(features: Tensor, labels: Tensor) -> Tensor:
             losses = losses_of(own, loss, features, labels)

@@ -12,12 +12,16 @@ federated learning") around a mean that does not move any more. A large pull sta
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import prod
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from clients.training.isolation import Tally, draws_apart, listening
 from clients.training.local import local_delta, plain_gradient
 from federation.errors import FederationError, TaskError, TrainingDiverged
+from federation.model.base import trained
 from federation.model.params import Layout
 from federation.model.task import Dataset, Task
 from federation.plan.plan import Plan
@@ -44,17 +48,48 @@ def personal_params(
     try:
         with listening(), draws_apart():
             model = task.model()
-            Layout.of(model).load(model, params)
+            whole = Layout.of(model)
+            whole.load(model, params)
+            keep_only(model, rules.layers)
             gradient = plain_gradient(model.train(), task.loss, tally, task.class_weights)
             everyone = Dataset(data.features, data.labels)  # nobody is clipped, so nobody is drawn whole
             delta = local_delta(model, everyone, training, len(data), stream, gradient, lambda total: total)
+            found = moved(params, model, whole, delta)
     except (FederationError, PrivacyError):
         raise
     except (Exception, SystemExit) as error:
         kind = type(error).__name__
         raise TaskError(f"personal training failed with {kind}", hint="try the task's code") from None
-    found = (params.to(torch.float64) + delta).to(params.dtype)
     if not bool(found.isfinite().all()):
         hint = "agree on a lower personal.learning_rate; the released model is as it was"
         raise TrainingDiverged("the personal model is not finite", hint=hint)
     return found
+
+
+def keep_only(model: nn.Module, layers: Sequence[str] | None) -> None:
+    """Freeze what is not of these layers; all is trained for None. TaskError for a layer that the model lacks."""
+    if layers is None:
+        return
+    named = trained(model)
+    for layer in layers:
+        if not any(_is_of(name, layer) for name in named):
+            hint = f"name one of: {', '.join(sorted({name.rpartition('.')[0] or name for name in named}))}"
+            raise TaskError(f'personal.layers: the model trains no layer "{layer}"', hint=hint)
+    for name, parameter in named.items():
+        parameter.requires_grad_(any(_is_of(name, layer) for layer in layers))
+
+
+def _is_of(name: str, layer: str) -> bool:
+    return name == layer or name.startswith(f"{layer}.")
+
+
+def moved(params: Tensor, model: nn.Module, whole: Layout, delta: Tensor) -> Tensor:
+    """The params (d,) with `delta` added where `model` is still trained; the others as they were, bit for bit."""
+    own, parts, taken = trained(model), list[Tensor](), 0
+    sizes = [prod(shape) for shape in whole.shapes]
+    for name, part in zip(whole.names, torch.split(params, sizes), strict=True):
+        size = part.numel() if name in own else 0
+        change = delta[taken : taken + size]
+        parts.append((part.to(torch.float64) + change).to(part.dtype) if size else part)
+        taken += size
+    return torch.cat(parts)

@@ -27,6 +27,7 @@ from typing import Any, Final, TypeVar
 import torch
 from torch import Tensor, nn
 
+from clients.training.frozen import Guard, type_of
 from federation.errors import InputError, TaskError
 from federation.model.builtin import said
 
@@ -86,6 +87,7 @@ class Twin:
     def __init__(self, model: nn.Module, place: Place) -> None:
         self._own, self._place = model, place
         self.model = copy.deepcopy(model).to(place.device)
+        self._guard = Guard(self.model)
 
     def first(self, there: Compute[_Found], here: Compute[_Found]) -> Compute[_Found]:
         """`there` with features and labels on the device, its results brought back; `here` where it has none."""
@@ -100,8 +102,11 @@ class Twin:
         return computed
 
     def compute(self, there: Compute[_Found], features: Tensor, labels: Tensor) -> _Found:
-        """What the copy computes, at the params that the model has now. Whatever the device raises is raised."""
-        with self._settled():
+        """What the copy computes, at the params that the model has now. Whatever the device raises is raised.
+
+        So is code that writes into the copy's base, which is put back: no record reaches another by it.
+        """
+        with self._settled(), self._guard.unmoved():
             for own, copied in zip(self._own.parameters(), self.model.parameters(), strict=True):
                 if own.requires_grad:  # what is frozen stays as it is
                     copied.data = self._place.put(own.detach()).clone()
@@ -159,7 +164,7 @@ def require_same(
     except Exception as error:
         message = f"{place.device.type} cannot compute this task: {said(error)} on made-up records"
         raise TaskError(message, hint='set site.device to "cpu"') from None
-    exact = next(own.parameters()).dtype is torch.float64
+    exact = type_of(own) is torch.float64
     rtol, atol = (1e-9, 1e-11) if exact else (1e-3, 1e-5)
     pairs = zip(there, gradients(own)(features, labels), strict=True)
     if not all(torch.allclose(one, other, rtol, atol, equal_nan=True) for one, other in pairs):

@@ -66,8 +66,10 @@ def _require_moving(task: Task, like: Dataset, dtype: torch.dtype) -> None:
 
 def _require_same(task: Task, like: Dataset, plan: Plan, place: Place) -> None:
     with torch.random.fork_rng(devices=[]):
-        trial = Trial.of(task, like, dtype_of(plan))
-        require_same(trial.model, task.loss, *trial.records(TRIED, 0), place)
+        trial, dtype = Trial.of(task, like, dtype_of(plan)), dtype_of(plan)
+        features, labels = trial.records(TRIED, 0)
+        features = features.to(dtype) if features.is_floating_point() else features
+        require_same(trial.model.to(dtype), task.loss, features, labels, place)  # also of a large base
 
 
 def _require_route(task: Task, like: Dataset, plan: Plan, size: int) -> None:

@@ -23,6 +23,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from clients.training.frozen import type_of
 from clients.training.isolation import Tally, apart
 from clients.training.local import Gradient
 from clients.training.per_example import (
@@ -40,12 +41,13 @@ from clients.training.per_example import (
 )
 from clients.training.places import HERE, Compute, Place, Twin, twin_of
 from clients.training.places import MEMORY as ON_DEVICE
+from clients.training.slices import slices
 from federation.model.base import trained
 from federation.model.task import weighed
 from privacy.mechanism.clipping import clip_factors, clip_rows, row_lengths
 
 MEMORY = 2**28  # bytes of per-record gradients at once, unless a single one is larger
-PER_RECORD = {"hooks": hooks, "functorch": functorch, "alone": alone}
+PER_RECORD = {"hooks": hooks, "functorch": functorch, "slices": slices, "alone": alone}
 ROUTES = ("hooks", "functorch", "ghost")  # in batches; "alone" takes one record after the other
 _Found = TypeVar("_Found")
 _Route = TypeVar("_Route")
@@ -69,7 +71,8 @@ def clipped_sums(
     `tally`; without one, what they raise is raised. Unsupported if the route cannot do patients. The model stays on
     the processor; a copy of it is at `place`, where that is a device.
     """
-    twin = twin_of(model, place)
+    # In float32 a record's row may not depend on which of two places computed it.
+    twin = twin_of(model, place if type_of(model) is torch.float64 else HERE)
     memory = memory if twin is None else ON_DEVICE
     if route == "ghost":
         at_once = max(1, memory // ghost_bytes(model))

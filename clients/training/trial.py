@@ -59,8 +59,8 @@ class Trial:
         """How many records are tried at a time: none, one, two, and as many as `largest` if memory allows."""
         features = self._like.features
         one = max(1, row_bytes(self.model), features.element_size() * math.prod(features.shape[1:]))
-        if is_large(self.model):  # no batch is ever made
-            return sorted({0, 1, 2, TRIED})
+        if is_large(self.model):  # none is ever empty, and no batch is made
+            return sorted({1, 2, TRIED})
         return sorted({0, 1, 2, max(2, min(largest, _MEMORY // one))})
 
     def records(self, count: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -99,7 +99,7 @@ class Trial:
                 after = self.losses(_where(kept, features, others), _where(kept, labels, their_labels))
                 if not self.close(after[kept], before[kept]):
                     return True
-            with _in_use(self.model):  # without dropout, which draws otherwise for fewer records
+            with in_use(self.model):  # without dropout, which draws otherwise for fewer records
                 whole, part = self.losses(features, labels), self.losses(features[:half], labels[:half])
         return not self.close(part, whole[:half])
 
@@ -255,7 +255,7 @@ def _require_alone(trial: Trial, name: str, size: int, draws: bool) -> None:
     with torch.no_grad():
         for places in () if draws else (_some(size),):
             _compare(trial, name, features, labels, places)
-        with _in_use(trial.model):
+        with in_use(trial.model):
             _compare(trial, name, features, labels, _some(size))
 
 
@@ -287,8 +287,8 @@ def _settings() -> tuple[object, ...]:
 
 
 @contextmanager
-def _in_use(model: nn.Module) -> Iterator[None]:
-    """Within the context: no part of the model is in training."""
+def in_use(model: nn.Module) -> Iterator[None]:
+    """Within the context no part of the model is in training."""
     modes = [(part, part.training) for part in model.modules()]
     model.eval()
     try:

@@ -159,7 +159,7 @@ class SiteWork:
         if not isinstance(task.model, Kept):
             require_base(self.terms.plan, task.name, model)
         Layout.of(model).load(model, model_of(self.terms, self.params))
-        return prepared(model, dtype)
+        return prepared(model, dtype, apart=self.trainer.place.apart)
 
     @contextmanager
     def _kept(self, model: nn.Module) -> Iterator[None]:

@@ -303,12 +303,21 @@ class Personal(Table):
 
     So many `steps` of the site's own optimizer, at `learning_rate`, on Poisson batches at `training.sample_rate`.
     `pull` is MR-MTL's lambda (Liu et al. 2022): each step's gradient gets it times the way from the released model.
+    `layers` are those that a site makes its own, by name, such as "2" or "encoder.head"; absent, all of them.
     Nothing of it leaves a site, so it costs no privacy.
     """
 
     steps: _Positive = Field(examples=["50"])
     learning_rate: float = Field(gt=0, le=_MAX_COUNT, examples=["0.1"])
     pull: float | None = Field(default=None, ge=0, le=_MAX_COUNT, examples=["0.1"])
+    layers: Texts | None = Field(default=None, examples=['["2"]'])
+
+    @field_validator("layers")
+    @classmethod
+    def _layers_once(cls, layers: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if layers is not None and (not layers or "" in layers or len(set(layers)) < len(layers)):
+            raise Mistake("names a layer twice, or none", 'write for example: layers = ["2"], or remove it')
+        return layers
 
     @field_validator("pull")
     @classmethod

@@ -132,8 +132,9 @@ def _personal(plan: Plan) -> dict[str, Any]:
     if rules is None:
         return {}
     pull = "" if rules.pull is None else f", pulled back by {rules.pull:g}"
-    told = f"{rules.steps} steps at {rules.learning_rate:g}{pull}, after the last round; it never leaves its site"
-    return {"personal": told}
+    layers = "" if rules.layers is None else f" of {', '.join(rules.layers)}"
+    steps = f"{rules.steps} steps{layers} at {rules.learning_rate:g}{pull}"
+    return {"personal": f"{steps}, after the last round; it never leaves its site"}
 
 
 def _groups(plan: Plan, sites: int) -> dict[str, Any]:

@@ -10,11 +10,12 @@ from federation.errors import InputError
 from simulations.populations.bank import bank
 from simulations.populations.digits import digits
 from simulations.populations.hospitals import hospitals
-from simulations.populations.images import images
+from simulations.populations.image_files import images
 from simulations.populations.made_up.credit import credit
 from simulations.populations.made_up.fraud import fraud
 from simulations.populations.made_up.heart import heart
 from simulations.populations.made_up.market import market
+from simulations.populations.made_up.moderation import moderation
 from simulations.populations.made_up.readmission import readmission
 from simulations.populations.made_up.ward import ward
 
@@ -48,6 +49,7 @@ POPULATIONS: Mapping[str, Population] = {
         Population("fraud", "made-up payments by 9,000 cards of four issuers", fraud),
         Population("ward", "made-up hours of 2,400 stays in four hospitals", ward),
         Population("market", "made-up days of 2,400 accounts of four brokers", market),
+        Population("moderation", "made-up posts by 4,000 authors in four forums", moderation),
     )
 }
 

@@ -114,7 +114,7 @@ def test_a_plan_without_the_table_and_another_run_s_file_are_refused(house: Path
     with pytest.raises(InputError, match=r"no \[personal\] table"):
         personal_model(Finished(run.path, bare, run.task, run.params, False, 0.0, run.id), site)
     out = tmp_path / "ours.safetensors"
-    write_personal(run, site, run.params, out)
+    write_personal(run, SITE, run.params, out)
     assert torch.equal(read_personal(run, out), run.params)
     moved = Finished(run.path, run.plan, run.task, run.params + 1, False, 0.0, run.id)
     with pytest.raises(UnusableFile, match="no personal model of this run"):

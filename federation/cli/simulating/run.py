@@ -47,6 +47,7 @@ class PopulationName(StrEnum):
     FRAUD = "fraud"
     WARD = "ward"
     MARKET = "market"
+    MODERATION = "moderation"
 
 
 class EngineName(StrEnum):
@@ -98,6 +99,8 @@ def demo(
     ward: made-up hours of stays in four hospitals, cut into windows; a patient is protected
 
     market: a made-up panel of accounts of four brokers; how much can be known is known
+
+    moderation: made-up posts in four forums, some taken down; texts, and an author is protected
     """
     from tempfile import TemporaryDirectory
 

@@ -14,7 +14,8 @@ from federation.errors import InputError
 from privacy.errors import PolicyViolation
 
 if TYPE_CHECKING:
-    from clients.exporting.beside import Lost
+    from clients.exporting.forms import Form
+    from clients.exporting.smaller.beside import Lost
     from federation.report.said.finished import Finished
 
 _EXACT = "an exact figure of these records: for this terminal only, and covered by no epsilon"
@@ -27,6 +28,7 @@ class To(StrEnum):
     torch = "torch"
     safetensors = "safetensors"
     pmml = "pmml"
+    peft = "peft"
 
 
 class Weights(StrEnum):
@@ -69,20 +71,24 @@ def export(
     The model is tried on made-up rows first: the file says of them what the model says, or it is not written. A
     smaller model (--quantize, --prune, --distill) costs no epsilon; what it loses is told beside the run's own.
     """
-    from clients.exporting.changes import Changes
     from clients.exporting.export import export as written
     from clients.exporting.export import file_of
+    from clients.exporting.smaller.changes import Changes
     from federation.cli.progress import show_progress
     from federation.report.said.finished import open_model
 
     changes = Changes(distill, data, public, prune, quantize.value if quantize else None)
-    changes.check(to.value)
+    if to is To.peft:
+        _adapter(run, out, bool(changes) or measure is not None, as_json=as_json)
+        return
+    form: Form = to.value  # type: ignore[assignment]  # of all others
+    changes.check(form)
     with show_progress() as shown:
         shown.stage("opening the run")
         finished = open_model(run)
         _check(finished, bool(changes), data, measure, as_json)
-        place = out or file_of(run, to.value)
-        found = written(finished, to.value, place, changes, measure, shown.stage)
+        place = out or file_of(run, form)
+        found = written(finished, form, place, changes, measure, shown.stage)
     if as_json:
         print_json({"out": str(place), "to": to.value, **found.stated.content})
         return
@@ -90,6 +96,28 @@ def export(
 
     show(f"{place}: {found.stated.sentence}")
     show(*_told(found.stated.content, found.lost))
+
+
+def _adapter(run: Path, out: Path | None, is_changed: bool, *, as_json: bool) -> None:
+    """The adapter of a run, in a folder of its own."""
+    from clients.exporting.peft_form import export_adapter
+    from federation.cli.progress import show_progress
+    from federation.report.said.finished import open_model
+
+    if is_changed:
+        raise InputError(
+            "--to peft writes the adapter as it is", hint="leave out what changes or measures it"
+        )
+    place = out or Path(f"{run.resolve().name or 'model'}-adapter")
+    with show_progress() as shown:
+        shown.stage("opening the run")
+        about = export_adapter(open_model(run), place, shown.stage)
+    if as_json:
+        print_json({"out": str(place), "to": To.peft.value, **about.content})
+        return
+    from federation.cli.screen import show
+
+    show(f"{place}: {about.sentence}")
 
 
 def _check(run: Finished, is_changed: bool, data: Path | None, measure: Path | None, as_json: bool) -> None:

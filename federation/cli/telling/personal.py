@@ -41,7 +41,7 @@ def personal(
         finished = open_model(run)
         shown.stage("training")
         made = personal_model(finished, site)
-        write_personal(finished, site, made.params, out)
+        write_personal(finished, made.site, made.params, out)
     typer.echo(f"warning: {AS_RECORDS}", err=True)
     if as_json:
         print_json({"out": str(out), "plan_digest": finished.plan.digest, "note": AS_RECORDS})

@@ -21,6 +21,7 @@ from clients.data.sources.archive import read_npz
 from clients.drafting.invitation import Invitation, load_invitation
 from clients.journal.remembered import Memory
 from clients.people.listed import Line, Withdrawals, load_list
+from clients.personal import read_personal, write_personal
 from clients.policy import load_site
 from clients.rules.origin import Origin
 from federation.audit import evidence
@@ -40,6 +41,7 @@ from federation.ledger.export import export_lines, load_entries
 from federation.model.params import params_bytes, params_from_bytes
 from federation.plan import plan as plans
 from federation.report.files import read_report
+from federation.report.said.finished import open_model
 from federation.report.stated import read_stated
 from federation.round import messages as frames
 from federation.round.terms import Terms
@@ -297,6 +299,8 @@ def of_files(folder: Path) -> dict[str, Decoder]:
     public, roster = (home / "keys" / "ash.pub").read_bytes(), (run / "roster.toml").read_bytes()
     receipts, report = (run / "receipts.jsonl").read_bytes(), (run / "report.json").read_bytes()
     room = "federation.audit.evidence"
+    finished, own = open_model(run), folder / "own.safetensors"
+    write_personal(finished, "ash", finished.params, own)
     return (
         _of_transcript(path_of(run, 1))
         | _of_images(made)
@@ -353,6 +357,9 @@ def of_files(folder: Path) -> dict[str, Decoder]:
                 "measured.json",
                 lambda path: read_measured([path], plan, None, Findings()),
                 [_measurement().encode()],
+            ),
+            "clients.personal.read_personal": made.of(
+                "own.safetensors", partial(read_personal, finished), [own.read_bytes()], UnusableFile
             ),
             "federation.audit.receipts.read_receipts": made.of(
                 "receipts.jsonl", lambda path: read_receipts(path.parent, plan, Findings()), [receipts]

@@ -61,6 +61,20 @@ def flat() -> nn.Module:
     return nn.Sequential(nn.Conv2d(1, 2, 8), nn.Flatten())
 
 
+class Frozen(nn.Module):
+    """A base that nobody trains, with statistics that are pinned, and a head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.base = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten())
+        self.base.requires_grad_(False).eval()
+        self.head = nn.Linear(144, 2)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        outputs: Tensor = self.head(self.base(rows))
+        return outputs
+
+
 def read(source: Source) -> Dataset:
     """Rows of numbers, a label first; the shape is that of a series."""
     lines = [[float(cell) for cell in line.split(",")] for line in source.path.read_text().splitlines()]
@@ -85,3 +99,4 @@ transformer = Task(
 choosing = Task("choosing", Choosing, loss, read, mock=lambda count: _made("gru", count))
 silent = Task("silent", convolution, loss, read)
 only_convolutions = Task("flat", flat, loss, read, mock=lambda count: _made("conv", count))
+frozen = Task("frozen", Frozen, loss, read, mock=lambda count: _made("conv", count))

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from clients.exporting.changes import Changes
 from clients.exporting.export import export
+from clients.exporting.smaller.changes import Changes
 from clients.predicting.scores import Asked, predict
 from clients.rules.origin import Origin
 from federation.errors import InputError

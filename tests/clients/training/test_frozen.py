@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -10,10 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from clients.training import frozen
+from clients.training import slices as slicing
 from clients.training.dpsgd import chosen_route, clipped_gradient
 from clients.training.frozen import Guard, prepared
 from clients.training.moving import require_moving
-from clients.training.sums import ROUTES, clipped_sums
+from clients.training.per_example import functorch
+from clients.training.sums import PER_RECORD, ROUTES, clipped_sums
 from clients.training.trial import Trial
 from federation.errors import TaskError
 from federation.model.base import base_digest, trained
@@ -82,24 +85,78 @@ def large(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("large")
-def test_with_a_large_base_a_record_has_the_same_gradient_to_the_last_bit_whatever_stands_beside_it() -> None:
+@pytest.mark.parametrize("route", ["slices", "alone"])
+def test_with_a_large_base_a_record_has_the_same_row_to_the_last_bit_whatever_stands_beside_it(
+    route: str,
+) -> None:
     model = prepared(Own(), torch.float64)
     assert model.above.weight.dtype == torch.float32  # type: ignore[union-attr]
-    generator = torch.Generator().manual_seed(4)
+    assert chosen_route(model, cross_entropy, FEATURES[:0], LABELS[:0]) == "slices"
+    features, labels = torch.randn(40, 4), torch.arange(40) % 2
+    with PER_RECORD[route](model, cross_entropy) as per_record:
+
+        def rows(places: Tensor) -> Tensor:
+            return torch.cat(
+                [part.flatten(1) for part in per_record(features[places], labels[places])], dim=1
+            )
+
+        whole = rows(torch.arange(40))
+        assert whole.dtype == torch.float64
+        assert torch.equal(whole, whole.to(torch.float32).to(torch.float64))
+        for count in (1, 2, 15, 16, 17, 39):
+            places = torch.randperm(40)[:count]
+            assert torch.equal(rows(places), whole[places])
+    expected = by_autograd(model, features, labels).to(torch.float64)
+    assert torch.allclose(whole, expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.usefixtures("large")
+def test_with_a_large_base_every_record_is_clipped_and_all_are_added_up_in_float64() -> None:
+    model = prepared(Own(), torch.float64)
 
     def sum_of(places: Tensor) -> Tensor:
         with clipped_gradient(model, cross_entropy, 0.3) as gradient:
             return gradient(FEATURES[places], LABELS[places])
 
-    each = [sum_of(torch.tensor([place])) for place in range(9)]
-    assert all(found.dtype == torch.float64 for found in each)
-    for count in (2, 3, 5, 9):
-        places = torch.randperm(9, generator=generator)[:count]
-        total = torch.zeros_like(each[0])
-        for place in places:
-            total += each[int(place)]
-        assert torch.equal(sum_of(places), total)
-    assert all(float(found.norm()) <= 0.3 * (1 + 1e-12) for found in each)
+    each = torch.stack([sum_of(torch.tensor([place])) for place in range(9)])
+    assert bool((each.norm(dim=1) <= 0.3 * (1 + 1e-12)).all())
+    assert torch.allclose(sum_of(torch.arange(9)), each.sum(0), rtol=0, atol=1e-14)
+
+
+@pytest.mark.usefixtures("large")
+def test_a_kernel_that_rounds_by_place_is_noticed_and_records_go_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The control: the last bit of one number moves at the last place of a slice."""
+
+    @contextmanager
+    def uneven(model: nn.Module, loss: Any) -> Iterator[Any]:
+        with functorch(model, loss) as per_record:
+
+            def rows(features: Tensor, labels: Tensor) -> list[Tensor]:
+                found = [part.clone() for part in per_record(features, labels)]
+                found[0][-1, 0, 0] = torch.nextafter(found[0][-1, 0, 0], torch.tensor(torch.inf))
+                return found
+
+            yield rows
+
+    trial = Trial(prepared(Own(), torch.float64), cross_entropy, FEATURES[:0], LABELS[:0])
+    assert slicing.is_place_free(trial)
+    monkeypatch.setattr(slicing, "functorch", uneven)
+    assert not slicing.is_place_free(trial)
+
+
+class Asks(Own):
+    """Asks for a value: right, and nothing for `vmap`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x if bool((x < 9).all()) else x.clamp(max=9))
+
+
+@pytest.mark.usefixtures("large")
+def test_code_that_asks_for_a_value_goes_one_record_at_a_time() -> None:
+    model = prepared(Asks(), torch.float64)
+    assert chosen_route(model, cross_entropy, FEATURES[:0], LABELS[:0]) == "alone"
 
 
 class Writes(Own):

@@ -104,3 +104,30 @@ def test_a_plan_without_the_table_keeps_its_digest_and_one_with_it_says_so() -> 
 def test_a_table_that_cannot_be_is_refused_by_key(table: str, key: str) -> None:
     with pytest.raises(InputError, match=f"personal.{key}"):
         planned(table)
+
+
+def test_only_the_named_layers_become_the_site_s_own() -> None:
+    data = make_data(24, seed=3)
+    width = data.features.shape[1]
+
+    def made() -> nn.Module:
+        return nn.Sequential(nn.Linear(width, 3), nn.Tanh(), nn.Linear(3, 2))
+
+    task = Task("own", made, nn.CrossEntropyLoss(reduction="none"), data=lambda _: data)
+    params, shared = initial_params(made, 1), 3 * width + 3
+
+    def own(layers: str) -> Tensor:
+        return personal_params(planned(f"{TABLE}layers = {layers}\n"), task, params, data, Stream(bytes(32)))
+
+    head = own('["2"]')
+    assert torch.equal(head[:shared], params[:shared])  # to the last bit
+    assert bool((head[shared:] != params[shared:]).all())
+    both, whole = own('["0", "2"]'), personal_params(planned(), task, params, data, Stream(bytes(32)))
+    assert torch.equal(both, whole)
+    bias = own('["2.bias"]')
+    assert torch.equal(bias[:-2], params[:-2]) and not torch.equal(bias, params)
+    with pytest.raises(TaskError, match=r'no layer "head"'):
+        own('["head"]')
+    for layers in ("[]", '[""]', '["2", "2"]'):
+        with pytest.raises(InputError, match=r"personal\.layers"):
+            planned(f"{TABLE}layers = {layers}\n")

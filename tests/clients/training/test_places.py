@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -14,12 +14,14 @@ import clients.join
 import clients.training.sums
 from clients.check import preflight
 from clients.join import attend, open_site
+from clients.training import frozen
 from clients.training.isolation import Tally
 from clients.training.local import plain_gradient
 from clients.training.places import DEVICES, HERE, Place, place_of, require_same, twin_of
 from clients.training.sums import clipped_sums
 from clients.training.work import SiteWork, Trainer
 from federation.errors import InputError, SiteFileError, TaskError
+from federation.model.base import Kept
 from federation.model.task import Task, cross_entropy
 from privacy.mechanism.noise import Stream
 from server.serve import serve
@@ -133,6 +135,77 @@ def test_the_clipped_sum_is_that_of_the_processor(
     assert float(expected.abs().max()) > 0.01
     assert (raised, also) == ((raised, raised) if made is Choosy else (0, 0))
     assert made is mlp or raised > 0
+
+
+class Adapted(nn.Module):
+    """A frozen base, a buffer that code may write into, and a layer that is trained."""
+
+    def __init__(self, *, writes: bool = False) -> None:
+        super().__init__()
+        self.base = nn.Linear(2, 4).requires_grad_(False)
+        self.head, self._writes = nn.Linear(4, 3), writes
+        self.register_buffer("shift", torch.zeros(4))
+        self.shift: Tensor
+
+    def forward(self, features: Tensor) -> Tensor:
+        if self._writes:
+            self.shift += 1.0
+        outputs: Tensor = self.head(torch.tanh(self.base(features) + self.shift))
+        return outputs
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_what_is_frozen_stays_and_has_no_gradient_on_a_device_either(place: str) -> None:
+    expected, _ = sums(HERE, "functorch", Adapted, people=False)
+    found, _ = sums(PLACES[place](), "functorch", Adapted, people=False)
+    assert len(found) == 4 * 3 + 3
+    assert float((found - expected).abs().max()) < 1e-12
+    torch.manual_seed(3)
+    model, data = Adapted(), make_data(RECORDS, 5)
+    plain = [
+        plain_gradient(model, cross_entropy, place=where)(data.features, data.labels)
+        for where in (HERE, PLACES[place]())
+    ]
+    assert float((plain[0] - plain[1]).abs().max()) < 1e-5
+    assert len(plain[0]) == len(found)
+
+
+def test_what_is_not_in_float64_is_clipped_by_the_processor() -> None:
+    """Where a device ends in the middle, in float32 the roundings of the other records would tell of it."""
+    used, data, model = Watched(CPU), make_data(9, 5), mlp()
+    assert twin_of(model, used) is not None
+    with clipped_sums("functorch", model, cross_entropy, NORM, tally=Tally(), place=used) as gradient:
+        gradient(data.features, data.labels)
+    assert used.seen == []
+
+
+@pytest.mark.parametrize("place", [HERE, Watched(CPU)], ids=["processor", "device"])
+def test_a_large_base_is_in_float64_only_where_a_site_has_a_device(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(frozen, "LARGE", 1)
+    plan, seen = make_plan("record", "site", local_steps=1, sample_rate=1.0), list[torch.dtype]()
+
+    class Noting(Adapted):
+        def forward(self, features: Tensor) -> Tensor:
+            seen.append(self.base.weight.dtype)
+            return super().forward(features)
+
+    task = Task("made-up", Kept(Noting, 1, Noting()), cross_entropy)
+    trainer = Trainer(task, make_data(4, 1), lambda _: Stream(bytes(32)), place=place)
+    terms = replace(make_terms(plan), dimension=15)
+    work = SiteWork(terms, "amsterdam", make_params(15), trainer, Stream(bytes(32)))
+    work.noised_update(NORM, lambda total: total)
+    assert seen[-1] is (torch.float64 if place.apart else torch.float32)
+
+
+def test_code_that_writes_into_the_base_of_the_copy_is_not_taken_at_its_word() -> None:
+    twin = twin_of(Adapted(writes=True), Watched(CPU))
+    assert twin is not None
+    features, labels = make_data(3, 1).features, make_data(3, 1).labels
+    with pytest.raises(RuntimeError, match="a base was written into"):
+        twin.compute(lambda x, _: twin.model(x), features, labels)
+    assert float(twin.model.shift.abs().max()) == 0.0  # type: ignore[union-attr, operator]
 
 
 def test_the_device_is_used_where_it_can_be() -> None:
@@ -288,7 +361,7 @@ def test_cuda_finds_what_the_processor_finds(route: str, people: bool) -> None:
 @pytest.mark.cuda
 def test_without_privacy_cuda_trains_to_the_same_bits_every_time() -> None:
     plan = make_plan("record", "none", local_steps=3)
-    task, terms = Task("made-up", mlp, cross_entropy), make_terms(plan)
+    task, terms = Task("made-up", mlp, cross_entropy), replace(make_terms(plan), dimension=33)
 
     def trained() -> Tensor:
         place = place_of("cuda", repeatable=True)

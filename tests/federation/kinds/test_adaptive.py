@@ -1,4 +1,4 @@
-"""A clipping norm that moves: one bit more in the same noised vector, and a guarantee that knows of no norm."""
+"""A clipping norm that moves: one bit more in the noised vector, a guarantee that knows of no norm (DP-76)."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from PIL import Image
 
 from clients.data.encoding.pictures import encoder_of
 from clients.data.load import read_table
+from clients.data.populations import fingerprints_under
 from clients.rules.origin import Origin
 from federation.errors import DataError
 from federation.plan.features import Picture
@@ -110,3 +111,28 @@ def test_an_archive_with_images_of_another_size_is_told(tmp_path: Path) -> None:
     np.savez(path, scan=np.full((2, 8, 8), np.nan), cp=np.ones(2, int), num=np.zeros(2, int))
     with pytest.raises(DataError, match="not a finite number"):
         read_table(Origin.of(path), task_of())
+
+
+def test_a_copy_under_another_name_is_noted_and_known_by_the_registry(tmp_path: Path) -> None:
+    """A budget belongs to people: an image in another folder, under another name, is the same record."""
+    task, secret = task_of(), bytes(32)
+    own = read_table(site(tmp_path / "a"), task)
+    assert own.contents is not None
+    assert own.file.notes == ()
+    again = site(tmp_path / "b", ["images/copy.png,5,0".replace("5", "2"), "images/mrs-smith-1.png,2,1"])
+    (tmp_path / "b" / "images" / "copy.png").write_bytes(
+        (tmp_path / "b" / "images" / "mrs-smith-1.png").read_bytes()
+    )
+    other = read_table(again, task)
+    (note,) = other.file.notes
+    assert 'column "scan": 1 row show an image that an earlier row shows (3)' in str(note)
+    (tmp_path / "b" / "images" / "new.png").write_bytes(
+        (tmp_path / "a" / "images" / "mrs-smith-3.png").read_bytes()
+    )
+    (tmp_path / "b" / "train.csv").write_text("scan,cp,num\nimages/new.png,4,1\n")
+    renamed = read_table(tmp_path / "b" / "train.csv", task)
+    assert renamed.table is not None
+    assert renamed.contents is not None
+    known = fingerprints_under(secret, own.contents)
+    assert fingerprints_under(secret, renamed.contents) <= known
+    assert not fingerprints_under(secret, renamed.table) <= known

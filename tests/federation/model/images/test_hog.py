@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from clients.exporting.captured import captured
+from clients.exporting.libraries import quietly
 from federation.model.images.hog import Hog, directed
 from federation.plan.pictures import ORIENTATIONS
 
@@ -84,3 +86,18 @@ def test_an_image_is_whole_cells(height: int, width: int, cell: int) -> None:
 
 def test_it_has_nothing_to_be_learned_or_stored() -> None:
     assert Hog(1, 8, 8, 2).state_dict() == {}
+
+
+@pytest.mark.extras
+def test_it_is_exported_with_a_model_behind_it() -> None:
+    runtime = pytest.importorskip("onnxruntime", reason="needs the extra: make test-extras")
+    pytest.importorskip("onnxscript", reason="needs the extra: make test-extras")
+    hog, made = Hog(3, 8, 4, 2), images(5, 3, 8, 4)
+    model = torch.nn.Sequential(hog, torch.nn.Linear(hog.features, 4)).eval()
+    program = captured(model, made[:2], "images")
+    with quietly():
+        graph = torch.onnx.export(program, (), dynamo=True, input_names=["input"], external_data=False)
+    assert graph is not None
+    session = runtime.InferenceSession(graph.model_proto.SerializeToString())
+    found = torch.from_numpy(session.run(None, {"input": made.numpy()})[0])
+    assert torch.allclose(found, model(made), atol=1e-5)

@@ -16,14 +16,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from clients.exporting.public import Learned
 from clients.exporting.rows import said_by
 from clients.exporting.schema import Json
+from clients.exporting.smaller.public import Learned
 from clients.predicting.figures import has_classes
 from federation.errors import InputError, TaskError
 from federation.model.builtin import factory
 from federation.model.params import Layout, initial_params
-from federation.plan.outcomes import Classes
+from federation.plan.outcomes import Classes, Survival
 from federation.plan.tabular import CODE
 from federation.report.said.finished import Finished
 from privacy.mechanism.noise import Stream
@@ -53,8 +53,8 @@ def distill(
 
 
 def _maker(run: Finished, name: str, rows: Tensor, outputs: Tensor) -> Callable[[], nn.Module]:
-    outcome, plain = run.task.predicts, ("logistic" if isinstance(run.task.predicts, Classes) else "linear")
-    known = (plain, "mlp") if run.table is None else tuple(m for m in run.table.models if m != "additive")
+    outcome = run.task.predicts
+    known = ("logistic" if isinstance(outcome, Classes | Survival) else "linear", "mlp")
     if name not in known and not CODE.fullmatch(name):
         words = ", ".join(known)
         raise InputError(f"--distill: no such model: {name}", hint=f'{words}, or "package.module:factory"')

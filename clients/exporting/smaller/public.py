@@ -16,14 +16,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from clients.data.encoding.wide import require_encoders
 from clients.data.load import read_file
 from clients.data.sources.reading import examined
-from clients.exporting.changes import MADE_UP, STATEMENT
 from clients.exporting.rows import made_rows
 from clients.exporting.schema import Json
+from clients.exporting.smaller.changes import MADE_UP, STATEMENT
 from clients.predicting.chunks import chunks
+from clients.predicting.series import windows_of
 from clients.rules.origin import Origin
 from federation.errors import DataError
+from federation.plan.series.tasks import Series
 from federation.report.said.finished import Finished
 
 MADE: Final = 2000
@@ -48,7 +51,10 @@ def stated_public(run: Finished, path: Path) -> Learned:
     """The rows of a file of which the caller states that it is public. DataError for cells that do not fit."""
     origin = Origin.of(path)
     if run.table is not None:
-        rows = torch.from_numpy(np.concatenate([part.inputs for part in chunks(examined(origin), run.table)]))
+        require_encoders(run.table.features, origin)
+        table, task = examined(origin), run.table
+        parts = windows_of(table, task)[1] if isinstance(task, Series) else chunks(table, task)
+        rows = torch.from_numpy(np.concatenate([part.inputs for part in parts]))
     else:
         rows = read_file(origin, run.plan, run.task).data.features
     if len(rows) < FEWEST:

@@ -16,6 +16,7 @@ from torch import Tensor
 from clients.data.folders import find_sites
 from clients.data.load import read_file
 from clients.data.split import split
+from clients.drafting.sources import origin_of_site
 from clients.exporting.schema import Json
 from clients.predicting.figures import figures_of, has_classes
 from clients.rules.origin import Origin
@@ -73,8 +74,10 @@ def lost(run: Finished, before: Answer, after: Answer, records: Sequence[Dataset
 
 
 def records_at(run: Finished, path: Path) -> list[Dataset]:
-    """Labelled records: a file's, or what was held out of a simulation's sites. InputError if there are none."""
+    """Labelled records: a file's, a site.toml's, or those held out of a simulation's sites. InputError for none."""
     plan = run.plan
+    if path.suffix == ".toml":
+        return [read_file(origin_of_site(path), plan, run.task).data]
     if not (run.simulated and path.is_dir()):
         return [read_file(Origin.of(path), plan, run.task).data]
     found, holdout = list[Dataset](), plan.evaluation.holdout

@@ -15,9 +15,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import nn
 
-from clients.exporting.changes import STATEMENT, Changes
 from clients.exporting.export import export
 from clients.exporting.rows import made_rows
+from clients.exporting.smaller.changes import STATEMENT, Changes
 from clients.predicting.scores import model_of
 from federation.errors import DataError, InputError
 from federation.plan.mock import mock_table
