@@ -7,7 +7,7 @@ from typing import Final
 from federation.plan.outcomes import Survival, Tally
 from federation.plan.plan import Plan
 from federation.plan.tabular import MODELS, TabularTask
-from privacy.wire import digest
+from privacy.wire import Octets, digest
 
 HIDDEN: Final = 64
 """Width of the one hidden layer of "mlp": public and fixed, like every shape."""
@@ -28,6 +28,6 @@ def known_dimension(plan: Plan) -> int | None:
     return (inputs + 1) * outputs
 
 
-def params_digest(data: bytes) -> bytes:
+def params_digest(data: Octets) -> bytes:
     """32 bytes that stand for params: in the mask keys, in the journal and in receipts."""
     return digest("federation/params/1", data)
