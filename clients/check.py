@@ -14,7 +14,7 @@ from clients.data.load import SiteRecords, patients_in, site_data
 from clients.data.notes import FileRead
 from clients.data.populations import check_pool, fingerprints
 from clients.data.split import is_on_one_side
-from clients.join import callers_of
+from clients.join import callers_of, place_for
 from clients.journal.ownership import require_owner
 from clients.policy import Policy, SiteFile, consent, data_files, load_site, require_complete
 from clients.training.screen import try_out
@@ -45,13 +45,14 @@ def preflight(
 def _site_facts(plan: Plan, rules: SiteFile, path: Path, tell: Callable[[FileRead], None]) -> dict[str, Any]:
     """Checks site file, policy, budget, data and pool. Writes nothing, and tells the server nothing."""
     require_complete(rules, path)
+    place = place_for(rules, path, repeatable=not plan.is_private)
     if rules.server is not None and (rules.server.flower_user or rules.server.socket_group):
         callers_of(rules, path, same_user=False)
     key = rules.identity()
     consent(plan, rules.policy)
     facts = {"id": rules.id, "pool": rules.data.pool, **admitted(plan, rules.policy, account_of(rules, key))}
     records = fitting(plan, rules, path)
-    try_out(build_task(plan), records.training, plan, rules.data.size or len(records.training))
+    try_out(build_task(plan), records.training, plan, rules.data.size or len(records.training), place)
     for read in records.files:
         tell(read)
     parted = rules.data.test is None and is_on_one_side(records.training, plan.privacy.unit)

@@ -29,6 +29,8 @@ from clients.policy import SiteFile, data_files, data_paths, load_site, require_
 from clients.rehearsing.understudy import Understudy
 from clients.site import Site
 from clients.timing import padded
+from clients.training.places import Place as ComputingPlace
+from clients.training.places import place_of as computing_at
 from clients.training.work import Trainer, site_stream
 from clients.trust import RosterMemory, Trust
 from federation.errors import DataError, InputError, SiteFileError
@@ -69,7 +71,9 @@ def open_site(path: Path, tell: Callable[[str], None] = untold) -> Site:
         load=load,
         greetings=Greetings(rules.greetings_file),
         ledgers=partial(known_ledgers, rules, trust.identity),
-        understudy=Understudy(member, trust, lambda: load_site(path).policy, Site),
+        understudy=Understudy(
+            member, trust, lambda: load_site(path).policy, Site, encoders=rules.data.folders(path.parent)
+        ),
         is_timed=True,
         people=people,
     )
@@ -93,6 +97,7 @@ def attend(
     """
     rules = load_site(path)
     require_usable(rules, path.parent)
+    place_for(rules, path)
     board = board or Board(rules.id)
     if socket is None:
         if same_user:
@@ -211,4 +216,17 @@ def load_trainer(rules: SiteFile, folder: Path, plan: Plan, tell: Callable[[str]
     key = rules.identity()
     for table in records.tables:
         claim_pool(rules, key, fingerprints(table, plan.patient_column, key))
-    return Trainer(task, records.training, partial(site_stream, plan, rules.id), records.held_out)
+    place = place_for(rules, repeatable=not plan.is_private)
+    streams = partial(site_stream, plan, rules.id)
+    return Trainer(task, records.training, streams, records.held_out, place=place)
+
+
+def place_for(rules: SiteFile, path: Path | None = None, *, repeatable: bool = False) -> ComputingPlace:
+    """Where the site computes gradients. SiteFileError for a device that is not there."""
+    try:
+        return computing_at(rules.device, repeatable=repeatable)
+    except InputError as error:
+        reason, hint = str(error.args[0]), error.hint
+        raise SiteFileError(
+            reason, hint=hint, path=path, key="site.device", value=f'"{rules.device}"'
+        ) from None

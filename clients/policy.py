@@ -228,6 +228,7 @@ class _Identity(Table):
     keys: PathText = Field(min_length=1, examples=['"keys/"'])
     journal: PathText = Field(min_length=1, examples=['"journal.sqlite"'])
     passphrase_file: PathText | None = Field(default=None, min_length=1, examples=['"credential:site"'])
+    device: Literal["cpu", "cuda", "auto"] = Field(default="cpu", examples=['"cuda"'])
 
     @field_validator("id")
     @classmethod
@@ -268,6 +269,7 @@ class SiteFile:
     consortium: Consortium | None
     server: Endpoint | None
     passphrase_file: Path | None = None
+    device: str = "cpu"
 
     @property
     def key_file(self) -> Path:
@@ -310,7 +312,8 @@ def load_site(path: Path) -> SiteFile:
     site, keys, journal = tables.site.id, folder / tables.site.keys, folder / tables.site.journal
     named = tables.site.passphrase_file
     sealed = None if named is None else credential(named, folder)
-    return SiteFile(site, keys, journal, tables.data, tables.policy, tables.consortium, tables.server, sealed)
+    given = tables.data, tables.policy, tables.consortium, tables.server, sealed, tables.site.device
+    return SiteFile(site, keys, journal, *given)
 
 
 def data_files(rules: SiteFile, folder: Path) -> tuple[Origin, Origin | None]:

@@ -35,6 +35,7 @@ from federation.errors import FederationError, TaskError
 from federation.model.params import params_view
 from federation.round.messages import Invitation
 from federation.round.plays import account_name
+from federation.round.sent import require_reachable
 from federation.round.terms import Terms
 from privacy.accounting.units import Limit
 from privacy.errors import MalformedMessage, PolicyViolation, PrivacyError
@@ -110,11 +111,13 @@ def release(
     kept with it; without one nothing can be taken out. The journal checks `limits`, what the site's policy allows
     at this moment, and `heads`, what others say that they saw of its own and their journals, before the round is
     charged. `present` takes out the records of who withdrew, once they may be read, and says for the ledger who
-    they are. `at` is the minute.
+    they are. `at` is the minute. Where the clipping norm moves, `params` end with it.
 
-    Raises BudgetExceeded, PolicyViolation or LedgerCorrupt before any data is read, EncodingOverflow when a delta
-    that is already private, or never was, left the ring's range, and TaskError for whatever the task's code raised.
+    Raises FaultyServer for a norm that no sums lead to, BudgetExceeded, PolicyViolation or LedgerCorrupt before any
+    data is read, EncodingOverflow when a delta that is already private, or never was, left the ring's range, and
+    TaskError for whatever the task's code raised.
     """
+    require_reachable(terms, params)
     run, number = terms.account
     question = terms.question(params_view(params)).hex()
     ended = (

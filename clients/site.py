@@ -54,6 +54,7 @@ from federation.round.messages import (
     heads_body,
 )
 from federation.round.plays import MODEL, account_name, fold_of
+from federation.round.sent import sent_length
 from federation.round.terms import Terms, evaluation_run
 from privacy.errors import FaultyServer, LedgerRefusal, MalformedMessage
 from privacy.ledger.heads import Head
@@ -218,7 +219,7 @@ class Site:
     def _try_out(self, run: bytes, plan: Plan, trainer: Trainer) -> None:
         """TaskError if the task's code fails on made-up records: it has seen no data, and nothing stays charged."""
         try:
-            try_out(trainer.task, trainer.data, plan, self.member.size)
+            try_out(trainer.task, trainer.data, plan, self.member.size, trainer.place)
         except TaskError:
             name = account_name(plan, run)
             self.journal.abandon_run(name, bytes(32).hex(), evaluation_run(name))
@@ -408,7 +409,7 @@ class Site:
             case Kind.BROADCAST if Kind.ADVERTS in participant.replies:
                 note_asked(participant)
                 broadcast = Broadcast.from_bytes(body)
-                params = params_from_bytes(broadcast.params, terms.dimension)
+                params = params_from_bytes(broadcast.params, sent_length(terms))
                 participant.accept(bytes(broadcast.shares))
                 excess, participant.excess = participant.excess, b""  # from here on the journal keeps it
                 vector = self.release(terms, params, broadcast.heads, excess)  # charges, trains, fixes

@@ -6,6 +6,8 @@
     |  |- PlanError      2  plan.toml asks for what cannot be done
     |  |- SiteFileError  2  site.toml asks for what cannot be done
     |  |- TaskError      2  the user's own code
+    |  |  |- OtherEncoder 2 what reads texts is not what the plan pins, or cannot be run
+    |  |  |- OtherBase   2  its model's frozen part is not the base that the plan pins
     |  |  `- CodeError   2  it is not installed, or is not the code that the plan pins
     |  |     `- NoMock   2  it makes no records to be tried on
     |  `- DataError      2  a site's data
@@ -91,6 +93,14 @@ class SiteFileError(InputError):
 
 class TaskError(InputError):
     """The task (the user's own code, or a built-in one) does not fit the plan."""
+
+
+class OtherEncoder(TaskError):
+    """No encoder of the plan's digest is on this machine, or it cannot be run. No record was read."""
+
+
+class OtherBase(TaskError):
+    """What is frozen in the model is not the base that the plan pins, or not pinned."""
 
 
 class CodeError(TaskError):

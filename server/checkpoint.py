@@ -24,6 +24,7 @@ _FILE = "state.safetensors"
 _FORMAT = "federation.checkpoint/1"
 _OPTIMIZER = "optimizer."
 _AVERAGE = "average"
+_NORM = "clipping_norm"
 
 
 def write(folder: Path, plan: Plan, state: ServerState) -> None:
@@ -44,6 +45,8 @@ def packed(plan: Plan, state: ServerState) -> bytes:
         "round": str(state.round),
         "attempt": str(state.attempt),
     }
+    if state.clipping_norm is not None:
+        metadata[_NORM] = repr(state.clipping_norm)
     contiguous = {name: value.contiguous() for name, value in tensors.items()}
     return save(contiguous, metadata)
 
@@ -98,4 +101,5 @@ def _state(plan: Plan, metadata: dict[str, str], tensors: dict[str, Tensor]) -> 
     run, done, attempt = bytes.fromhex(metadata["run"]), int(metadata["round"]), int(metadata["attempt"])
     if len(run) != RUN_ID_BYTES or min(done, attempt) < 0:
         raise ValueError("no run, or a round before the first")
-    return ServerState(run, done, params, OptState.from_tensors(moments), attempt, average)
+    norm = float(metadata[_NORM]) if plan.privacy.adapts else None
+    return ServerState(run, done, params, OptState.from_tensors(moments), attempt, average, norm)

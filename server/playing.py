@@ -244,7 +244,7 @@ def _play(coordinator: Attempt, setting: Setting, *, is_first: bool, is_last: bo
     members = frozenset(member.site for member in coordinator.terms.members)
     present = coordinator.partners or members
     following = setting.following(present) if is_first else None
-    outgoing = coordinator.start(params_bytes(setting.state.params), following)
+    outgoing = coordinator.start(params_bytes(setting.state.sent), following)
     while not coordinator.is_done:
         if outgoing:
             lines.send(outgoing)

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from federation.errors import SumRefused
 from federation.kinds.allowed import Unlikely
@@ -143,11 +143,19 @@ def receipt_of(
         seconds=time.monotonic() - started,
         bytes_up=counts[0],
         bytes_down=counts[1],
-        params_before=params_digest(params_view(before.params)).hex(),
-        params_after=params_digest(params_view(after.params)).hex(),
+        params_before=params_digest(params_view(before.sent)).hex(),
+        params_after=params_digest(params_view(after.sent)).hex(),
         average=None if after.average is None else params_digest(params_view(after.model)).hex(),
         heads={site: head.to_json() for site, head in heads.items()},
+        **_moving(before, after),
     )
+
+
+def _moving(before: ServerState, after: ServerState) -> dict[str, Any]:
+    """What is told of a round whose clipping norm moves."""
+    if before.clipping_norm is None:
+        return {}
+    return {"clipping_norm": before.clipping_norm, "model": params_digest(params_bytes(after.params)).hex()}
 
 
 def _receipt(
@@ -178,7 +186,7 @@ def _keep(setting: Setting, coordinator: Attempt) -> str | None:
     opened, total = coordinator.opened, coordinator.result
     if setting.transcripts is None or coordinator.uploads is None or opened is None or total is None:
         return None
-    terms, params = coordinator.terms, params_bytes(setting.state.params)
+    terms, params = coordinator.terms, params_bytes(setting.state.sent)
     content = Content(
         heading=Heading.of(terms, params_digest(params), setting.transcripts.roster),
         start=b"" if setting.state.optimizer.steps else params,

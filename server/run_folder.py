@@ -21,6 +21,7 @@ from federation.errors import CheckpointError, OtherRun, SumRefused
 from federation.files import alone_in, kept, replace_file
 from federation.identity.roster_file import load_roster, write_roster
 from federation.ledger.store import stable_entries
+from federation.model.base import trained
 from federation.model.params import Layout, params_bytes, params_digest
 from federation.plan.plan import Plan, parse
 from federation.report.deleting import RECORD, is_forgotten
@@ -163,7 +164,7 @@ class RunFolder:
         if digest is None or receipt is None or not path.exists() or digest_of(path) != digest:
             return state
         after = done(self.plan, state, path, receipt.survivors)
-        return after if params_digest(params_bytes(after.params)).hex() == receipt.params_after else state
+        return after if params_digest(params_bytes(after.sent)).hex() == receipt.params_after else state
 
     def require_whole(
         self, journals: Mapping[str, Path] = MappingProxyType({}), accounts: Path | None = None
@@ -373,7 +374,7 @@ class RunFolder:
     def write_params(self, model: nn.Module, params: Tensor) -> None:
         """Write the params by name; they are what the run was for."""
         Layout.of(model).load(model, params)
-        tensors = {name: value.detach().contiguous() for name, value in model.named_parameters()}
+        tensors = {name: value.detach().contiguous() for name, value in trained(model).items()}
         metadata = {"plan": self.plan.digest, "private": str(self.plan.is_private).lower()}
         with kept(self.path / "params.safetensors") as path:
             replace_file(path, save(tensors, metadata))

@@ -6,17 +6,20 @@ What is in the files comes from the plan alone (federation/plan/mock.py). No fil
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
+from clients.data.images.written import write_pictures
 from clients.data.sources.extra import library
 from clients.policy import SITE_ID
 from clients.rules.origin import Origin
 from federation.errors import InputError
 from federation.files import refuse_existing, taken_back, write_new
-from federation.plan.features import Numeric
+from federation.plan.features import Numeric, Picture
 from federation.plan.mock import README, README_TEXT, MockTable, mock_table
+from federation.plan.mock_pictures import FOLDER
 from federation.plan.plan import Plan
 from federation.plan.tabular import TabularTask
 
@@ -51,8 +54,11 @@ def write_mock_sites(
     paths = [path for site in sites for path in _paths(plan, out, site, suffix)]
     for path in paths:
         refuse_existing(path)
-    readme = out / README
-    with taken_back(out, (*paths, *{path.parent for path in paths}, readme)):
+    readme, images = out / README, tuple(path.parent / FOLDER for path in paths if _has_images(plan))
+    for path in images:
+        refuse_existing(path)
+    folders = {*images, *(path.parent for path in paths)}
+    with taken_back(out, (*paths, *folders, readme)), _emptied(images):
         if not readme.exists():
             write_new(readme, README_TEXT)
         _write(plan, out, sites, rows, seed, suffix)
@@ -67,12 +73,29 @@ def _write(plan: Plan, out: Path, sites: Sequence[str], rows: int, seed: int, su
         _require_small(plan, training, len(sites))
         for path, table in zip(_paths(plan, out, site, suffix), [training, *test], strict=True):
             write_new(path, table.csv if suffix == ".csv" else _parquet(plan, table, path))
+            write_pictures(path.parent, table.pictures)
 
 
 def _paths(plan: Plan, out: Path, site: str, suffix: Suffix) -> tuple[Path, ...]:
-    if plan.evaluation.holdout:
-        return (out / f"{site}{suffix}",)
-    return (out / site / f"train{suffix}", out / site / f"test{suffix}")
+    if not plan.evaluation.holdout:
+        return (out / site / f"train{suffix}", out / site / f"test{suffix}")
+    return (out / site / f"train{suffix}" if _has_images(plan) else out / f"{site}{suffix}",)
+
+
+def _has_images(plan: Plan) -> bool:
+    """Whether a site needs a folder, for its images."""
+    return isinstance(plan.task, TabularTask) and any(isinstance(f, Picture) for f in plan.task.features)
+
+
+@contextmanager
+def _emptied(folders: Sequence[Path]) -> Iterator[None]:
+    """If the body fails, remove what it wrote into these folders, which were not there before."""
+    try:
+        yield
+    except BaseException:
+        for path in (path for folder in folders for path in folder.glob("*.png")):
+            path.unlink(missing_ok=True)
+        raise
 
 
 def _parts(plan: Plan, rows: int) -> tuple[tuple[str, int], ...]:

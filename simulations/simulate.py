@@ -34,6 +34,7 @@ from server.run_folder import RunFolder
 from simulations.accounts.run import Paid, Telling, play_accounted
 from simulations.baseline import FOLDER, without_privacy
 from simulations.comparing.alone import MOST_SITES, kept_local_only
+from simulations.comparing.personal import with_personal
 from simulations.fairness.energy import with_energy
 from simulations.fairness.paired import beside_alone, said_at_sites
 from simulations.faults.kept import keep_faults, require_same, suffered
@@ -193,6 +194,7 @@ def _reported(
         missing={f"baselines.{BARE}": "not made yet"} if compares else {},
     )
     report = with_tables(report, world.plan, paid.state.model.tolist(), folder.receipts())
+    report = with_personal(report, world, paid.state.model)
     unmasked = UNMASKED if engine in ADDS_UP else ""
     kept = folder.kept(world.roster, paid.state.params.numel(), unmasked)
     told = {"made": Made.now(paid.state.run), "transcripts": kept}

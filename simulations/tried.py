@@ -29,14 +29,14 @@ import math
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from heapq import nsmallest
 from pathlib import Path
 from typing import Any, Final
 
 from clients.data.folders import SiteFiles
 from clients.data.populations import fingerprints_under
-from clients.rules.origin import Origin
+from clients.rules.origin import Origin, Place
 from federation.errors import DataError
 from federation.ledger import durable
 from federation.plan.plan import Plan
@@ -96,6 +96,25 @@ def count_run(run: str, plan: Plan, files: Sequence[SiteFiles], uses: Uses | Non
     except (ValueError, LookupError, TypeError):
         reason = "the registry is damaged"
     return Tried(runs=None, without_privacy=None, epsilon=None, exact=False, reason=reason)
+
+
+def shared_rows(place: Place) -> int:
+    """How many rows of a table are a site's in a run of this registry, at least: of large files it has a sketch.
+
+    0 where there is no registry, or it cannot be used: it is advice.
+    """
+    path, found = registry_path(), 0
+    with suppress(*durable.ERRORS, RuntimeError):
+        if not path.exists():
+            return 0
+        with closing(durable.connect(path, synchronous="EXTRA")) as registry:
+            if durable.tables(registry) != _SCHEMA:
+                return 0
+            ((secret,),) = registry.execute("SELECT key FROM secrets")
+            is_known = "SELECT EXISTS (SELECT 1 FROM prints WHERE value = ?)"
+            for value in fingerprints_under(secret, place):
+                found += registry.execute(is_known, (value,)).fetchone()[0]
+    return found
 
 
 def _counted(run: str, plan: Plan, files: Sequence[SiteFiles], of: Uses) -> Tried:

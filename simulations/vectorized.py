@@ -79,7 +79,7 @@ def run_vectorized(
         require_finite(state)
         started = time.monotonic()
         terms = cohorts.terms(state)
-        sums = [summed(group, state.params) for group in terms.groups]
+        sums = [summed(group, state.sent) for group in terms.groups]
         after, found = advance(plan, state, sums, stream(terms.round))
         nothing: dict[str, int] = {}  # no message is sent: there are no bytes to count, not even zero
         receipt = receipt_of(terms, terms.names, state, after, started, (nothing, nothing), {})

@@ -9,7 +9,7 @@ _USUAL = {"evaluation.metrics": None}
 
 
 def _task(kind: str, model: str, **keys: object) -> Changes:
-    return {"task": {"kind": kind, "model": model, "features": _FEATURES, **keys}, **_USUAL}
+    return {"task": {"kind": kind, "model": model, "features": _FEATURES} | keys, **_USUAL}
 
 
 REGRESSION = _task("tabular-regression", "linear", target="cost", target_range={"low": 0, "high": 350})
@@ -17,6 +17,17 @@ SURVIVAL = _task("survival", "logistic", target="days", event="died", bins=[30, 
 COUNTS = _task("tabular-counts", "linear", target="visits", most=12)
 EXPOSED = _task("tabular-counts", "linear", target="visits", most=12, exposure="months")
 KINDS = {"regression": REGRESSION, "survival": SURVIVAL, "counts": COUNTS, "exposure": EXPOSED}
+_WINDOWS = {"patient": "who", "time": "hour", "window": 4, "stride": 2, "horizon": 1, "features": _FEATURES}
+WARDS: Changes = {
+    **_task("series-classification", "gru", target="num", classes=["0", "1"], **_WINDOWS),
+    "privacy.unit": "patient",
+}
+PANEL: Changes = {
+    **_task("series-regression", "gru", target="cost", target_range={"low": 0, "high": 350}, **_WINDOWS),
+    "privacy.unit": "patient",
+}
+"""Series: records are windows of four rows of one patient."""
+SERIES = {"wards": WARDS, "panel": PANEL}
 
 
 def but(of: Changes, /, **keys: object) -> Changes:

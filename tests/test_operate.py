@@ -191,7 +191,13 @@ def test_every_file_that_a_run_leaves_is_on_the_page_and_every_one_on_the_page_i
         "finished/HASH.json",
         "HASH.json",
         "fold-N/",  # tests/server/folds
+        *("model.onnx", "model.pt2", "model.safetensors", "model.pmml"),  # tests/clients/exporting
         "auditor.key",  # tests/federation/audit/bundle
+        *(
+            "mlflow.db",
+            "artifacts/R/artifacts/",
+            "events.out.tfevents.N.federation",
+        ),  # tests/federation/tracking
     }
     simulated = (
         *("checkpoint/inputs", "checkpoint/faults", "checkpoint/key", "checkpoint/folds", "folds.json"),

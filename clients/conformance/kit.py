@@ -31,9 +31,11 @@ from clients.rehearsing.records import made_by, made_records
 from clients.training.dpsgd import chosen_route
 from clients.training.isolation import undisturbed
 from clients.training.known import is_known
+from clients.training.moving import require_moving
 from clients.training.screen import dtype_of
 from clients.training.trial import BY_ITSELF, CHECKS, MADE_UP, MIXES, Called, Trial, blaming
 from federation.errors import FederationError, NoMock, TaskError
+from federation.model.base import base_digest, trained
 from federation.model.builtin import said
 from federation.model.params import Layout, initial_params
 from federation.model.task import Dataset, Task, build_task, is_built_in
@@ -125,7 +127,7 @@ def _model(kit: _Kit) -> None:
         second = kit.task.model()
         if not isinstance(first, nn.Module):
             raise TaskError(f"{kit.task.name}: the model is not a torch.nn.Module", hint="return one")
-        if Layout.of(first) != Layout.of(second):
+        if Layout.of(first) != Layout.of(second) or base_digest(first) != base_digest(second):
             raise TaskError(f"{kit.task.name}: two models differ", hint="make the same model every time")
         starts = initial_params(kit.task.model, 7), initial_params(kit.task.model, 7)
         if not torch.equal(*starts):
@@ -203,7 +205,7 @@ class _Mock(Trial):
 def _reach_parameters(kit: _Kit, called: Called) -> None:
     if "gradients" in kit.faults:
         return  # of each kind the first is told
-    for (name, _), part in zip(called.trial.model.named_parameters(), called.gradients, strict=True):
+    for (name, _), part in zip(trained(called.trial.model).items(), called.gradients, strict=True):
         if part is None:
             hint = "remove it: it would be noised and moved for nothing"
             kit.fault("gradients", f'{called.name}: the loss does not depend on the parameter "{name}"', hint)
@@ -220,10 +222,16 @@ def _together(kit: _Kit, like: Dataset) -> None:
         trial = Trial.of(kit.task, like, kit.dtype)
         if trial.mixes():
             raise TaskError(MIXES.format(kit.task.name, 4), hint=BY_ITSELF)
+    if "gradients" not in kit.faults:
+        with kit.asking("gradients"):
+            require_moving(trial, kit.task.name)
     with kit.asking("shapes"):
         if not is_known(trial.model) and trial.follows_values(_FEW):
             hint = "allowed, and slow: records go one at a time; use torch.where in place of if, and no masks"
             kit.note("shapes", f"{kit.task.name}: its path may follow from values of records", hint)
+    if kit.dtype == torch.float64 and not is_built_in(kit.task):
+        # The first of these loads torch's compiler, which makes folders of its own: not the task's doing.
+        torch.func.grad(torch.sum)(torch.zeros(1))
     with kit.asking("cost"):
         _cost(kit, trial)
 

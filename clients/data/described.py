@@ -9,6 +9,7 @@ Columns are read one after the other: of a column no more is kept than its figur
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,10 +27,11 @@ from clients.data.doubts import (
     doubts_of_values,
 )
 from clients.data.encoding.dates import day_numbers
-from clients.data.encoding.encoded import Encoded, of_numbers, of_texts
+from clients.data.encoding.encoded import Encoded, encoded, of_numbers, of_texts
 from clients.data.notes import FileRead, Note
 from clients.data.people import people
 from clients.data.rows import Marks, marks_of_numbers, marks_of_rows, marks_of_texts
+from clients.data.series.windows import counted, series_of, short_note
 from clients.data.shapes import Shape, shapes
 from clients.data.sources.numerals import Numerals, parsed
 from clients.data.sources.table import Table
@@ -38,6 +40,7 @@ from federation.model.task import Dataset
 from federation.plan.features import Categorical, Date, Feature, Hashed, Numeric, Wide
 from federation.plan.identifiers import cleaned, spellings
 from federation.plan.numerals import as_text
+from federation.plan.series.tasks import Series
 from federation.plan.tabular import TabularTask
 from federation.plan.tallies.tasks import Statistics
 from federation.plan.tasks import Classification, Counting, Regression, TimeToEvent
@@ -60,7 +63,7 @@ class Column:
 
 @dataclass(frozen=True, repr=False)
 class Description:
-    """What a file holds. `length` is the median Euclidean length of a record as the model's input."""
+    """What a file holds; classes are of rows. `length` is about the median one of a record as the model's input."""
 
     file: FileRead
     patients: int | None
@@ -71,6 +74,7 @@ class Description:
     marks: Marks
     inputs: int | None = None  # of a record, where only the plan's own code can read the columns
     shapes: tuple[Shape, ...] = ()  # of a plan that counts its columns
+    rows: int | None = None  # where a record is a window of several
 
     @property
     def records(self) -> int:
@@ -107,15 +111,18 @@ def describe(table: Table, task: TabularTask) -> Description:
         columns.append(seen.column)
         doubts += seen.doubts
     patients, notes = _people(table, task)
+    records = len(table)
+    if isinstance(task, Series):
+        records, patients, more = _in_windows(table, task)
+        notes += more
     told, classes = _told(table, task)
     for seen in told:
         marks = marks + seen.marks
-        columns.append(seen.column)
-        doubts += seen.doubts
+        if seen.column not in columns:  # the past of a target may be a feature, of the same range
+            columns.append(seen.column)
+            doubts += seen.doubts
     return Description(
-        file=FileRead(
-            table.path, len(table), table.line_count, table.blank, table.twins(_names(task)) + notes
-        ),
+        file=FileRead(table.path, records, table.line_count, table.blank, table.twins(_names(task)) + notes),
         patients=patients,
         columns=tuple(columns),
         classes=classes,
@@ -123,13 +130,25 @@ def describe(table: Table, task: TabularTask) -> Description:
         doubts=tuple(doubts),
         marks=marks,
         shapes=shapes(table, task) if isinstance(task, Statistics) else (),
+        rows=len(table) if isinstance(task, Series) else None,
     )
 
 
 def _length(squares: Mapping[str, Numbers], task: TabularTask) -> float:
     """The median length of a record as the model sees it: a cross has the one's length times the other's."""
     crossed = (squares[first] * squares[second] for first, second in task.cross or ())
-    return 1.0 if task.rows == "unit" else float(np.sqrt(np.median(sum([*squares.values(), *crossed]))))
+    row = 1.0 if task.rows == "unit" else float(np.median(sum([*squares.values(), *crossed])))
+    return math.sqrt(task.steps * row)
+
+
+def _in_windows(table: Table, task: Series) -> tuple[int, int, tuple[Note, ...]]:
+    """How many windows there are, how many patients have one, and a note on series without."""
+    names = people(table, task.patient).names
+    series, _ = series_of(table, task, names)
+    windows, sizes = counted(series, task)
+    is_long = sizes >= task.least
+    patients = {name for name, own in zip(names, series.tolist(), strict=True) if is_long[own]}
+    return windows, len(patients), short_note(table, task, int((~is_long).sum()), len(sizes))
 
 
 def describe_dataset(path: Place, data: Dataset) -> Description:
@@ -214,7 +233,7 @@ def _look(table: Table, feature: Feature) -> _Seen:
         return _numbers(table.numerals(feature.name), feature)
     cells = table.column(feature.name)
     if isinstance(feature, Wide):
-        return _wholes(cells, feature)
+        return _wholes(cells, feature, encoded(table, feature))
     return _dates(cells, feature) if isinstance(feature, Date) else _texts(cells, feature)
 
 
@@ -289,9 +308,8 @@ def _texts(cells: list[str], feature: Categorical | Hashed) -> _Seen:
     return _seen(column, tuple(doubts_of_values(feature.name, counts, len(cells))), marks, taken)
 
 
-def _wholes(cells: list[str], feature: Wide) -> _Seen:
+def _wholes(cells: list[str], feature: Wide, taken: Encoded) -> _Seen:
     """The figures of a column of texts or the like: how many are different, and how many say nothing."""
-    taken = of_texts(feature, cells)
     known = [cell for cell in cells if not is_missing(cleaned(cell))]
     column = Column(
         name=feature.name,

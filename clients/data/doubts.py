@@ -20,7 +20,7 @@ from federation.plan.features import Numeric
 from federation.plan.numerals import as_text
 from federation.plan.outcomes import error_at_first
 from federation.plan.plan import Plan
-from federation.plan.settings import first_gradient
+from federation.plan.settings import first_gradient, is_network_of_series
 from federation.plan.tabular import TabularTask
 from federation.plan.tasks import Classification
 from federation.words import many
@@ -165,7 +165,7 @@ def hints_of_length(plan: Plan, length: float) -> Iterator[str]:
     if norm is None or plan.privacy.unit == "client" or not isinstance(task, TabularTask):
         return
     error = error_at_first(task.outcome)
-    if error is None:
+    if error is None or is_network_of_series(task):
         return
     gradient = first_gradient(math.sqrt(1 + length**2), error)
     if gradient > _LONG * norm:

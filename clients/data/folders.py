@@ -73,8 +73,9 @@ class SiteFiles:
         SiteFileError if that cannot be read.
         """
         if self.site_file is None and self.reading is not None:
-            form = load_reading(self.reading)
-            return form.origin(self.train), None if self.test is None else form.origin(self.test)
+            form, folder = load_reading(self.reading), self.reading.parent
+            test = None if self.test is None else form.origin(self.test, folder)
+            return form.origin(self.train, folder), test
         if self.site_file is None:
             return self.train, self.test
         data = load_site(self.site_file).data

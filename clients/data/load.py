@@ -14,9 +14,12 @@ import torch
 from numpy.typing import NDArray
 
 from clients.data.encoding.encoded import encoded
+from clients.data.encoding.pictures import twice, with_contents
+from clients.data.encoding.wide import require_encoders
 from clients.data.faults import Fault, refuse
-from clients.data.notes import FileRead
+from clients.data.notes import FileRead, Note
 from clients.data.people import people
+from clients.data.series.reading import of_windows, ordered
 from clients.data.sources.opened import SOURCE
 from clients.data.sources.reading import examined
 from clients.data.sources.table import Table
@@ -28,8 +31,10 @@ from clients.rules.origin import Origin, Place
 from federation.errors import DataError, TaskError
 from federation.model.outcomes import labels_fit
 from federation.model.task import Dataset, Source, Task, hashed
+from federation.plan.features import Picture
 from federation.plan.maps import to_unit, write_crosses
 from federation.plan.plan import Plan, check_delta
+from federation.plan.series.tasks import Series
 from federation.plan.tabular import TabularTask
 from federation.plan.tallies.tasks import Curves
 from privacy.errors import PolicyViolation
@@ -40,18 +45,21 @@ class Reading:
     """A file's records, and what the people at the site should know about the file.
 
     `table` is what was read, where it was a table: whoever asks whose records these are asks it of the very rows.
+    `contents` is the same with a digest of each image in the place of its name, where there are images.
     """
 
     data: Dataset
     file: FileRead
     table: Table | None = field(default=None, repr=False)
+    contents: Table | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
 class SiteRecords:
     """What a site trains on and what it keeps to evaluate on, and the files that they are from.
 
-    `tables` is each file's table, or its place where only the task's own code can read it.
+    `tables` is each file's table, or its place where only the task's own code can read it. Of a table with images
+    there is a second one, with what is in them: an image under another name is the same record.
     """
 
     training: Dataset
@@ -106,8 +114,9 @@ def site_data(
             )
     if plan.privacy.unit != "client":  # a site does not know how many clients there are
         check_delta(plan, protected(plan, training), is_told=False)
-    tables = tuple(reading.table or reading.file.path for reading in readings)
-    return SiteRecords(training, held_out, tuple(reading.file for reading in readings), tables)
+    tables: list[Table | Place] = [reading.table or reading.file.path for reading in readings]
+    tables += [reading.contents for reading in readings if reading.contents is not None]
+    return SiteRecords(training, held_out, tuple(reading.file for reading in readings), tuple(tables))
 
 
 def with_persons(reading: Reading, column: str, plan: Plan) -> Dataset:
@@ -122,6 +131,10 @@ def with_persons(reading: Reading, column: str, plan: Plan) -> Dataset:
         raise TaskError(message, hint=hint)
     if table is None or column == plan.patient_column:
         return replace(data, persons=data.ids)
+    if isinstance(plan.task, Series):
+        message = f"{reading.file.path}: data.person is another column than task.patient of the plan"
+        hint = "name the patient's: a window of rows is the record of one patient, who withdraws as a whole"
+        raise DataError(message, hint=hint)
     table.require([column])
     owners = people(table, column)
     refuse(table, list(owners.faults), [])
@@ -149,32 +162,43 @@ def read_csv(path: Place, task: TabularTask) -> Dataset:
 def read_table(place: Place, task: TabularTask) -> Reading:
     """The rows of a table: features (n, task.inputs) float32 in [-1, 1], labels as the task's outcome has them.
 
-    What a cell becomes: clients/data/encoding. DataError names all columns whose cells cannot be used. Columns are
-    unpacked one at a time.
+    Of a series a record is a window of rows, one after the other. What a cell becomes: clients/data/encoding.
+    DataError names all columns whose cells cannot be used. Columns are unpacked one at a time. OtherEncoder, before
+    anything is read, where an encoder that the plan pins is not here.
     """
+    require_encoders(task.features, place)
     table = examined(place)
     names = [*task.columns]
     lacking = table.lacking([*names, *([task.patient] if task.patient is not None else [])])
     there = {name for name in (*names, task.patient) if name is not None and not table.lacking([name])}
-    wide = task.inputs if not isinstance(task, Curves) else len(task.groups)
+    wide = task.width if not isinstance(task, Curves) else len(task.groups)
     features, found, at = np.zeros((len(table), wide), np.float32), list[Fault](), 0
+    contents, notes = table, list[Note]()
     for feature in task.features:
         width = len(feature.parts)
         if feature.name in there:
             columns = encoded(table, feature)
             columns.write(features[:, at : at + width])
             found += columns.faults
+            if isinstance(feature, Picture):
+                contents = with_contents(contents, feature.name, columns.vectors)
+                notes += twice(contents, feature.name)
         at += width
     labels, faults = labels_of(table, task, there)
     owners = people(table, task.patient) if task.patient in there and task.patient is not None else None
-    found = [*found, *faults, *(owners.faults if owners else ())]
+    kept = ordered(table, task, owners.names, there) if isinstance(task, Series) and owners else None
+    found = [*found, *faults, *(owners.faults if owners else ()), *(kept.faults if kept else ())]
     refuse(table, found, [*table.problems, *lacking])
     mapped(features, task)
     patients = None if owners is None else torch.from_numpy(owners.numbers)
     ids = None if owners is None else hashed(owners.names)
     data = Dataset(torch.from_numpy(features), torch.from_numpy(labels), patients, ids)
-    notes = table.twins(names) + (owners.notes if owners else ())
-    return Reading(data, FileRead(table.path, len(data), table.line_count, table.blank, notes), table)
+    if kept is not None and isinstance(task, Series):
+        data, more = of_windows(data, table, task, kept)
+        notes += more
+    all_notes = (*table.twins(names), *(owners.notes if owners else ()), *notes)
+    file = FileRead(table.path, len(data), table.line_count, table.blank, all_notes)
+    return Reading(data, file, table, None if contents is table else contents)
 
 
 def mapped(rows: NDArray[np.float32], task: TabularTask) -> None:

@@ -221,7 +221,7 @@ def _of_texts(name: str, texts: list[str], records: int) -> Judged:
     if numbers > count / 2 and not are_codes and not any(map(_PADDED.fullmatch, set(texts))):
         return Judged(name, None, f"{count - numbers} of {count} cells are no numbers, the others are")
     if longest > _LONG:
-        return Judged(name, None, "free text")
+        return Judged(name, None, 'free text; to learn from it, write { text = "words", width = 512 }')
     if different >= _UNIQUE * count and different > 1:
         return Judged(name, None, f"possible identifier: {said}")
     return _of_values(name, texts, said, records if are_codes else None)

@@ -29,7 +29,7 @@ _SAID = {
 }
 
 _KEY = re.compile(
-    r"\bdata\.(source|query|sheet|test|separator|decimal|encoding|columns|password_file)\b(?: = )?"
+    r"\bdata\.(source|query|sheet|test|separator|decimal|encoding|columns|password_file|encoders)\b(?: = )?"
 )
 
 
@@ -50,12 +50,14 @@ class Reading:
     encoding: str | None = None
     columns: str | None = None
     password_file: str | None = None
+    encoders: str | None = None
 
     @property
     def content(self) -> dict[str, str | list[str]]:
         """What was said, by key."""
         said = {key: value for key, value in vars(self).items() if value is not None}
-        return said if self.columns is None else said | {"columns": self.columns.split(",")}
+        lists = {} if self.columns is None else {"columns": self.columns.split(",")}
+        return said | lists | ({} if self.encoders is None else {"encoders": [self.encoders]})
 
     def origin(self) -> Origin:
         """The table. InputError for a reading that fits no source."""
@@ -125,4 +127,6 @@ def _by_options(text: str, source: str) -> str:
 
 
 def _option(key: str, source: str) -> str:
+    if key == "encoders":
+        return "--encoder"
     return source if key == "source" else "--" + key.replace("_", "-")

@@ -30,6 +30,7 @@ from federation.plan.plan import Plan
 from federation.round.cohort import stand_ins
 from federation.round.messages import Member
 from federation.round.parts import secrets_of, without_excess
+from federation.round.sent import first_norm, joined
 from federation.round.terms import Terms
 from privacy.mechanism.encoding import EncodingOverflow, RingVector
 from privacy.mechanism.noise import Stream
@@ -48,8 +49,13 @@ class Watched:
     steps: list[Tensor] = field(default_factory=list)
     batches: int = 0
 
-    def update(self) -> Tensor:
+    @property
+    def clipping_norm(self) -> float:
         """Passed on."""
+        return self.work.clipping_norm
+
+    def update(self) -> Tensor:
+        """Passed on, and counted."""
         self.batches += 1
         return self.work.update()
 
@@ -190,10 +196,11 @@ def _sum(stage: Stage, terms: Terms, trainers: dict[str, Trainer], seen: Seen) -
         if terms.takes_out and terms.levels.level(lost) < terms.levels.secrets:
             opened[name] = secrets_of(terms, name, excess)[terms.levels.level(lost)]
         if place < _LIKENED and terms.plan.privacy.noise != "central":
-            seen.noises.append(floats_of(terms, vector))
+            seen.noises.append(floats_of(terms, vector)[: terms.dimension])
     ring = np.uint64((1 << terms.codec.ring_bits) - 1)
     left = without_excess(terms, total & ring, survivors, opened)
-    seen.released.append(terms.kind.released(terms.parties, left.total, Stream(os.urandom(32))).numpy())
+    released = terms.kind.released(terms.parties, left.total, Stream(os.urandom(32))).numpy()
+    seen.released.append(released[: terms.dimension])  # without the bits, where a norm moves
     seen.batches += watched[0].batches
     if terms.plan.privacy.noise == "central":
         seen.noises.append(seen.released[-1])
@@ -209,7 +216,7 @@ def _of(
 ) -> RingVector:
     if name not in trainers:
         trainers[name] = stage.trainer(name)
-    start = torch.zeros(terms.dimension)
+    start = joined(torch.zeros(terms.dimension), first_norm(terms.plan.privacy))
     return contribution(terms, name, start, trainers[name], excess, watching(watched))
 
 

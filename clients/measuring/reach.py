@@ -26,10 +26,12 @@ from clients.rehearsing.records import made_records
 from clients.training.local import poisson_rows
 from clients.training.work import Trainer, contribution
 from federation.errors import NoMock
+from federation.kinds.adaptive import AdaptiveUpdate
 from federation.kinds.updates import NoisedSteps
 from federation.model.params import initial_params
 from federation.model.task import Dataset, Task, build_task, is_built_in, weighed
 from federation.plan.plan import Plan
+from federation.round.sent import first_norm, joined
 from federation.round.terms import Terms
 from privacy.mechanism.encoding import EncodingOverflow
 from privacy.mechanism.noise import Stream
@@ -112,7 +114,13 @@ def _moved(terms: Terms, site: str, task: Task, params: Tensor, data: Dataset, w
         return 0.0
     few = data.at(torch.arange(without))
     with_it, without_it = (_contributed(terms, site, task, params, part, key) for part in (data, few))
-    return float(np.linalg.norm(with_it - without_it))
+    moved = with_it - without_it
+    if isinstance(
+        terms.kind, AdaptiveUpdate
+    ):  # a site that is not there sends no bit, and one without data does
+        norm = terms.kind.mechanism(terms.parties).clipping_norm
+        moved[-1] += norm * terms.kind.shares(terms.parties)[1] * terms.kind.weight(terms.parties, site)
+    return float(np.linalg.norm(moved))
 
 
 def _drawing(terms: Terms, data: Dataset) -> bytes | None:
@@ -134,5 +142,6 @@ def _contributed(terms: Terms, site: str, task: Task, params: Tensor, data: Data
     steps = isinstance(terms.kind, NoisedSteps)
     with suppress(EncodingOverflow) if steps else nullcontext():  # a step was noised before the sum ran over
         trainer = Trainer(task, data, lambda _: Stream(key))
-        vector = contribution(terms, site, params, trainer, b"", watching(watched))
+        sent = joined(params, first_norm(terms.plan.privacy))
+        vector = contribution(terms, site, sent, trainer, b"", watching(watched))
     return watched[0].steps[0].numpy() if steps else floats_of(terms, vector)

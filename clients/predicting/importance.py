@@ -43,7 +43,7 @@ def importance(
         raise InputError("permutation importance is for tables", hint="this plan's task has its own reader")
     bare = task.model_copy(update={"cross": None, "rows": None})
     read = [read_table(place, bare).data for place in places]
-    features = torch.cat([one.features for one in read]).numpy()
+    features = torch.cat([one.features for one in read]).numpy().reshape(-1, task.steps, bare.width)
     labels = torch.cat([one.labels for one in read])
     model = model_of(run)
 
@@ -59,7 +59,7 @@ def importance(
         grown = []
         for _ in range(_TIMES):
             rows = features.copy()
-            rows[:, place] = features[np.argsort(order.words(len(rows)), kind="stable")][:, place]
+            rows[:, :, place] = features[np.argsort(order.words(len(rows)), kind="stable")][:, :, place]
             grown.append(loss(rows) - usual)
         found.append((name, float(np.mean(grown)), float(np.std(grown))))
         progress(at + 1, len(task.features))
@@ -71,7 +71,7 @@ def _parts(
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     for start in range(0, len(rows), 16384):
         own = rows[start : start + 16384]
-        whole = np.zeros((len(own), task.inputs), np.float32)
-        whole[:, : own.shape[1]] = own
+        whole = np.zeros((len(own) * task.steps, task.width), np.float32)
+        whole[:, : own.shape[2]] = own.reshape(len(whole), -1)
         mapped(whole, task)
-        yield torch.from_numpy(whole), labels[start : start + 16384]
+        yield torch.from_numpy(whole.reshape(len(own), -1)), labels[start : start + 16384]

@@ -18,15 +18,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from clients.data.encoding.wide import require_encoders
 from clients.data.load import read_file
 from clients.data.sources.reading import examined
 from clients.predicting.adding import Adding
 from clients.predicting.chunks import Chunk, chunks
 from clients.predicting.figures import figures_of, has_classes, names_of
+from clients.predicting.series import windows_of
 from clients.rules.origin import Origin
 from federation.errors import InputError, TaskError, UnusableFile
 from federation.files import refuse_existing
 from federation.model.params import Layout
+from federation.plan.series.tasks import Series
 from federation.plan.tasks import Classification
 from federation.report.said.finished import Finished, adds_up
 
@@ -109,7 +112,10 @@ def _explaining(run: Finished, asked: Asked) -> Adding | None:
 def _rows(run: Finished, place: Origin, asked: Asked) -> tuple[int, Iterator[Chunk]]:
     """How many rows there are, and the rows."""
     if run.table is not None:
+        require_encoders(run.table.features, place)
         table = examined(place)
+        if isinstance(run.table, Series):
+            return windows_of(table, run.table, asked.copied)
         return len(table), chunks(table, run.table, asked.copied)
     try:
         features = read_file(place, run.plan, run.task).data.features.numpy()

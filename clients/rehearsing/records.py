@@ -12,24 +12,33 @@ from tempfile import TemporaryDirectory
 
 import torch
 
+from clients.data.images.written import write_pictures
 from clients.data.load import checked, read_data
+from clients.rules.origin import Origin
 from federation.errors import CodeError, NoMock
 from federation.model.builtin import said
 from federation.model.task import Dataset, Task
-from federation.plan.mock import mock_table
+from federation.plan.mock import mock_table, rows_for
 from federation.plan.plan import Plan
 from federation.plan.tabular import TabularTask
 
 NO_MOCK = "pass mock=, a function from a number to a Dataset of so many made-up records"
 
 
-def made_records(plan: Plan, task: Task, site: str, count: int) -> Dataset:
-    """So many made-up records for a site. CodeError if the task is the user's own and makes none."""
+def made_records(plan: Plan, task: Task, site: str, count: int, encoders: tuple[Path, ...] = ()) -> Dataset:
+    """So many made-up records for a site, whose `encoders` read their texts.
+
+    CodeError if the task is the user's own and makes none.
+    """
     if isinstance(plan.task, TabularTask):
         with TemporaryDirectory(prefix="federation-") as folder:
             path = Path(folder) / "mock.csv"
-            path.write_text(mock_table(plan, site, count).csv, "utf-8")
-            data = read_data(path, plan, task)
+            table = mock_table(plan, site, rows_for(plan.task, count))
+            path.write_text(table.csv, "utf-8")
+            write_pictures(path.parent, table.pictures)
+            data = read_data(replace(Origin.of(path), encoders=encoders), plan, task)
+        if len(data) > count:
+            data = data.at(torch.arange(count)).renumbered()
     else:
         data = made_by(task, count)
     if plan.privacy.unit == "patient" and data.patients is None:

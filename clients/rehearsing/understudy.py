@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Protocol
 
 from clients.greeting.greeting import greeted
@@ -100,6 +101,7 @@ class Understudy:
     make: MakesPlayer
     clock: Callable[[], float] = time.time
     wait: Callable[[float], None] = time.sleep
+    encoders: tuple[Path, ...] = ()  # that everybody may have; they read what is made up
     _greetings: Greetings = field(default_factory=Greetings, init=False, repr=False)
     _counted: dict[bytes, float] = field(
         default_factory=dict, init=False, repr=False
@@ -189,7 +191,8 @@ class Understudy:
 
     def _opened(self, run: bytes, plan: Plan, trust: Trust) -> _Playing:
         task, site = build_task(plan), self.member.site
-        records = made_records(plan, task, site, self.member.size)  # as many as are declared in public
+        size = self.member.size  # as is declared in public
+        records = made_records(plan, task, site, size, self.encoders)
         trainer = Trainer(task, records, partial(site_stream, plan, site), records)
         player = self.make(
             member=self.member,

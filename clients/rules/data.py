@@ -71,7 +71,8 @@ class SiteData(Table):
     ask the same source, unless `test` names another. `person` is the column that says whose each record is,
     whatever a plan says of patients: by it the records of people who withdraw are left out. `quasi_identifiers` are
     columns by which somebody outside might know a person, `sensitive` is what they must not learn: `check --site`
-    warns on the terminal where few people share them.
+    warns on the terminal where few people share them. `encoders` are folders of pretrained encoders, of which a
+    plan pins the one that reads a text.
     """
 
     source: PathText = Field(min_length=1, examples=['"cleveland.csv"'])
@@ -95,6 +96,7 @@ class SiteData(Table):
     person: str | None = Field(default=None, min_length=1, examples=['"mrn"'])
     quasi_identifiers: Texts = Field(default=(), examples=['["age", "sex", "postcode"]'])
     sensitive: str | None = Field(default=None, min_length=1, examples=['"diagnosis"'])
+    encoders: Texts = Field(default=(), examples=['["encoders/minilm"]'])
 
     @field_validator("source", "test")
     @classmethod
@@ -143,6 +145,10 @@ class SiteData(Table):
             return source, None
         return source, self.origin(self.test or self.source, folder, self.test_query, self.test_sheet)
 
+    def folders(self, folder: Path) -> tuple[Path, ...]:
+        """The folders of encoders, seen from the site file's."""
+        return tuple(folder / name for name in self.encoders)
+
     def origin(self, place: str, folder: Path, query: str | None = None, sheet: str | None = None) -> Origin:
         """A file or database as this table says it is read."""
         kind = reader_of(place)
@@ -155,6 +161,7 @@ class SiteData(Table):
             encoding=self.encoding,
             columns=(self.columns or ()) if kind in _ONLY_FOR["columns"][0] else (),
             timeout_seconds=self.timeout_seconds,
+            encoders=self.folders(folder),
         )
         if kind != "postgresql":
             return replace(origin, file=folder / sqlite_file(place))

@@ -5,6 +5,7 @@ A simulation reads many sites' files, which belong to nobody there: no keys, no 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -28,16 +29,17 @@ class Reading(Table):
     decimal: Literal[".", ","] = Field(default=".", examples=['","'])
     encoding: str = Field(default="utf-8", examples=['"windows-1252"'])
     columns: Texts | None = Field(default=None, examples=['["age", "sex", "died"]'])
+    encoders: Texts = Field(default=(), examples=['["encoders/minilm"]'])
 
     _separator = field_validator("separator")(one_character)
     _columns = field_validator("columns")(columns_named)
     _encoding = field_validator("encoding")(encoding_known)
 
-    def origin(self, file: Path) -> Origin:
-        """A file as this says that it is read; of files that are no text nothing is said."""
-        kind = reader_of(file.name)
+    def origin(self, file: Path, folder: Path) -> Origin:
+        """A file as this, in `folder`, says that it is read; of files that are no text nothing else is said."""
+        kind, encoders = reader_of(file.name), tuple(folder / name for name in self.encoders)
         if kind not in _TEXT:
-            return Origin.of(file)
+            return replace(Origin.of(file), encoders=encoders)
         return Origin(
             kind=kind,
             file=file,
@@ -45,6 +47,7 @@ class Reading(Table):
             decimal=self.decimal,
             encoding=self.encoding,
             columns=self.columns or (),
+            encoders=encoders,
         )
 
 

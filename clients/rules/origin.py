@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from federation.config.schema import Mistake, nearest
 
-Kind = Literal["csv", "ndjson", "parquet", "arrow", "excel", "sqlite", "postgresql", "own"]
+Kind = Literal["csv", "ndjson", "parquet", "arrow", "excel", "sqlite", "postgresql", "npz", "own"]
 """What reads it; "own" is a file or folder of a kind that no reader here knows by its name."""
 
 KINDS: Mapping[str, Kind] = {
@@ -29,10 +29,13 @@ KINDS: Mapping[str, Kind] = {
     ".sqlite": "sqlite",
     ".sqlite3": "sqlite",
     ".db": "sqlite",
+    ".npz": "npz",
 }
 PACKED: Mapping[str, Kind] = {f"{suffix}.gz": KINDS[suffix] for suffix in (".csv", ".tsv", ".ndjson")}
 TABLES = tuple(
-    suffix for suffix, kind in {**KINDS, **PACKED}.items() if kind in ("csv", "parquet", "arrow", "excel")
+    suffix
+    for suffix, kind in {**KINDS, **PACKED}.items()
+    if kind in ("csv", "parquet", "arrow", "excel", "npz")
 )
 """Suffixes of files that are a table each, without a query."""
 
@@ -118,6 +121,7 @@ class Origin:
     columns: tuple[str, ...] = ()  # of text that has no header
     password_file: Path | None = None
     timeout_seconds: int = 600
+    encoders: tuple[Path, ...] = ()  # folders of pretrained encoders, which read its texts
 
     @classmethod
     def of(cls, place: Place) -> Origin:

@@ -18,6 +18,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from clients.training.frozen import fitting
 from clients.training.held_out import each_apart, patients_of
 from clients.training.isolation import Tally
 from clients.training.measured import of_numbers, of_times
@@ -40,7 +41,7 @@ def counts(
         return torch.zeros(blocks.length, dtype=torch.float64)
     if not isinstance(plan.task, TabularTask):
         raise TaskError(f"{task.name}: a histogram of scores is of a table", hint="remove bins")
-    wide = replace(data, features=data.features.to(torch.float64))
+    wide = replace(data, features=fitting(data.features, model))
     said = _said(model.eval(), task, blocks, wide, tally)
     if plan.figures is not None and plan.figures.draws_patients:
         weights = _shares(patients_of(data))
@@ -114,10 +115,13 @@ def _scored(model: nn.Module, features: Tensor, _: Tensor) -> Tensor:
 def groups_of(task: TabularTask, name: str, data: Dataset) -> Tensor:
     """The place of each record's value in the columns of a feature, one of which is not 0; -1 where all are.
 
-    A cross with another feature is none of them: it has columns of its own, in which a value may be as large.
+    A cross with another feature is none of them: it has columns of its own, in which a value may be as large. Of a
+    window it is the value in its last row.
     """
     mine = [
-        place for place, column in enumerate(layout(task)) if column.feature == name and column.times is None
+        place
+        for place, column in enumerate(layout(task))
+        if column.feature == name and column.times is None and column.back == 0
     ]
     columns = data.features[:, mine]
     return torch.where((columns > 0).any(dim=1), columns.argmax(dim=1), -1)

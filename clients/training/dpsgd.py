@@ -12,7 +12,9 @@ We trust no route to fit a model. Each is tried, once per kind of model, on a fe
   2. If the code's path follows the values of records (`Trial.follows_values`), made-up ones do not show all of it.
      Then every record is computed by itself.
   3. Code of the user's own sees no batch but under `vmap`; chains of torch's layers may (`clients.training.known`).
-  4. The route's gradients must equal those of plain autograd, taken one record after the other.
+  4. A model with a large base computes in float32, under `vmap` in slices of one shape if no record's gradient
+     depends on its place (`clients.training.slices`), else one record after the other.
+  5. The route's gradients must equal those of plain autograd, taken one record after the other.
 Small models then take hooks. For others all routes that are right are measured on made-up records, as many as a
 batch is expected to hold: measurements on real ones would reveal something of them.
 
@@ -35,10 +37,13 @@ from types import FunctionType
 import torch
 from torch import Tensor, nn
 
+from clients.training.frozen import is_large
 from clients.training.isolation import Tally
 from clients.training.known import is_known
 from clients.training.local import Gradient
 from clients.training.per_example import Loss
+from clients.training.places import HERE, Place
+from clients.training.slices import is_place_free
 from clients.training.sums import PER_RECORD, ROUTES, clipped_sums
 from clients.training.trial import MADE_UP, TRIED, Trial
 from federation.errors import TaskError
@@ -61,15 +66,15 @@ def clipped_gradient(
     expected_batch: float = 64.0,
     tally: Tally | None = None,
     class_weights: Sequence[float] = (),
+    place: Place = HERE,
 ) -> Iterator[Gradient]:
     """Within the context: `(features, labels, patients or None) -> sum of clipped gradients`, float64, flat.
 
-    The model must be float64 and in training mode. A record whose gradient is not finite, or on which the code
-    raises, contributes zero: neither its presence nor its absence can be read from the sum. `tally` counts those
-    that raise. With `patients`, (n,) numbers, it is each
-    patient's whole gradient that is clipped. `class_weights`, none above 1, are what a record counts by its label:
-    after it was clipped, or before its patient is. An empty batch sums to zero. The model leaves the context as it
-    came, whatever happened inside.
+    The model must be `clients.training.frozen.prepared`, in float64. A record whose gradient is not finite, or on
+    which the code raises, contributes zero: neither its presence nor its absence can be read from the sum. `tally`
+    counts those that raise. With `patients`, (n,) numbers, it is each patient's whole gradient that is clipped.
+    `class_weights`, none above 1, are what a record counts by its label: after it was clipped, or before its
+    patient is. An empty batch sums to zero. The model leaves the context as it came, whatever happened inside.
 
     UnsafeParameters for a clipping norm that is not finite and above 0; TaskError if the model mixes records, or if
     no route can take it apart.
@@ -87,7 +92,13 @@ def clipped_gradient(
                 route = chosen_route(model, loss, *shape, expected_batch, whole_patients=whole)
                 opened[whole] = stack.enter_context(
                     clipped_sums(
-                        route, model, loss, clipping_norm, tally=counted, class_weights=class_weights
+                        route,
+                        model,
+                        loss,
+                        clipping_norm,
+                        tally=counted,
+                        class_weights=class_weights,
+                        place=place,
                     )
                 )
             return opened[whole](features, labels, patients)
@@ -127,7 +138,9 @@ def _choose(trial: Trial, candidates: tuple[str, ...], batch: int) -> str:
                 hint="compute every record by itself: no mean, no rank, no statistic over the first dimension",
             )
         rows = trial.rows(*trial.records(TRIED, 0))
-        follows_values = trial.follows_values(batch)
+        follows_values = trial.follows_values(2 if is_large(trial.model) else batch)
+        if is_large(trial.model):
+            return _of_large(trial, rows, follows_values=follows_values)
     except TaskError:
         raise
     except (Exception, SystemExit) as error:  # of the task's own code, which has seen no data
@@ -144,6 +157,15 @@ def _choose(trial: Trial, candidates: tuple[str, ...], batch: int) -> str:
     if not right:
         raise _not_apart()
     return right[0] if len(right) == 1 else min(right, key=lambda route: _seconds(trial, route, batch))
+
+
+def _of_large(trial: Trial, rows: Tensor, *, follows_values: bool) -> str:
+    """The route where gradients are in float32: what a record gives may not depend on another in its last bit."""
+    if not follows_values and _is_right(trial, "slices", rows) and is_place_free(trial):
+        return "slices"
+    if _is_right(trial, "alone", rows):
+        return "alone"
+    raise _not_apart()
 
 
 def _one_by_one(trial: Trial, candidates: tuple[str, ...], rows: Tensor) -> str:
@@ -173,7 +195,9 @@ def _is_right(trial: Trial, route: str, rows: Tensor) -> bool:
                 found = torch.cat([part.flatten(1) for part in per_record(features, labels)], dim=1)
                 drew = not torch.equal(state, torch.random.get_rng_state())
             # Each record by itself draws dropout of its own: right all the same, and not to be compared.
-            return (route == "functorch" and drew) or trial.close(found.detach(), rows)
+            return (route in ("functorch", "slices") and drew) or trial.close(
+                found.detach().to(rows.dtype), rows
+            )
         norm = float(torch.nan_to_num(rows).norm(dim=1).median()) or 1.0
         with clipped_sums(route, trial.model, trial.loss, norm) as gradient:
             torch.default_generator.manual_seed(0)
@@ -197,7 +221,8 @@ def _kind(model: nn.Module) -> object:
         (name, type(part), tuple((key, _mark(item)) for key, item in vars(part).items() if key not in common))
         for name, part in model.named_modules()
     )
-    params = tuple((name, parameter.shape, parameter.dtype) for name, parameter in model.named_parameters())
+    tensors = *model.named_parameters(), *model.named_buffers()
+    params = tuple((name, each.shape, each.dtype, each.requires_grad) for name, each in tensors)
     return layers, params, model.training
 
 

@@ -9,7 +9,6 @@ contributes zero.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -17,10 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch.func import vmap
 
+from clients.training.frozen import is_large
 from clients.training.isolation import Tally, apart
 from clients.training.trial import Trial
 from federation.errors import DataError
 from federation.kinds.figures import FIGURES, FIGURES_NORM, LOSS_BOUND
+from federation.model.base import shared
 from federation.model.task import Dataset, Task, is_built_in
 from privacy.mechanism.clipping import clip_rows
 
@@ -66,11 +67,11 @@ def each_apart(
     """
     trial = Trial(model, task.loss, data.features[:0], data.labels[:0])
     with torch.random.fork_rng(devices=[]):
-        at_once = 1 if trial.follows_values(2) else len(data)
+        at_once = 1 if is_large(model) or trial.follows_values(2) else len(data)
 
     def found_at(places: Tensor) -> tuple[Tensor, Tensor]:
         if at_once == 1 or is_built_in(task):
-            own = copy.deepcopy(model) if at_once == 1 else model
+            own = shared(model) if at_once == 1 else model
             return places, scored(own, data.features[places], data.labels[places])
         each = vmap(lambda x, y: scored(model, x[None], y[None])[0], randomness="different")
         return places, each(data.features[places], data.labels[places])

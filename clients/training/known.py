@@ -16,6 +16,7 @@ from torch.func import vmap
 
 from federation.errors import TaskError
 from federation.model.builtin import Intercepts
+from federation.model.sequences import Attention, Block, Gru, Last, Positions
 from federation.model.task import is_ours
 
 # Each computes every record by itself, whatever its values. Softmax over the records, the one exception that its
@@ -28,6 +29,7 @@ _LAYERS: Final = frozenset({
     nn.LogSoftmax, nn.Identity, nn.Flatten, nn.Unflatten, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.AlphaDropout,
     nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d,
     nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.ZeroPad1d, nn.ZeroPad2d, nn.Upsample, Intercepts,
+    Gru, Positions, Attention, Block, Last,
 })  # fmt: skip
 _HOOKS: Final = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 

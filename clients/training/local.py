@@ -20,15 +20,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
+from clients.training.frozen import is_large
 from clients.training.isolation import Tally, apart
 from clients.training.per_example import Loss, losses_of
+from clients.training.places import HERE, PLAINLY, Compute, Place, twin_of
 from clients.training.steps import Steps
 from federation.config.tables import Training
+from federation.model.base import trained
 from federation.model.task import Dataset, weighed
 from privacy.mechanism.noise import Stream, poisson_sample
 
-_LOOKED_AT = 2**20
-
+_AT_ONCE = 64  # records at once through a large base, whose activations fill the memory
+_LOOKED_AT = 2**20  # numbers
 Finish = Callable[[Tensor], Tensor]  # a summed gradient -> what the optimizer may see of it
 
 
@@ -40,7 +43,11 @@ class Gradient(Protocol):
 
 
 def plain_gradient(
-    model: nn.Module, loss: Loss, tally: Tally | None = None, class_weights: Sequence[float] = ()
+    model: nn.Module,
+    loss: Loss,
+    tally: Tally | None = None,
+    class_weights: Sequence[float] = (),
+    place: Place = HERE,
 ) -> Gradient:
     """`(features, labels) -> sum of gradients`, by one backward pass, without any protection.
 
@@ -48,22 +55,34 @@ def plain_gradient(
     where the parameters are not finite: training has diverged, and that is no record's doing. What a record counts
     follows from its label.
     """
-    parameters, counted = list(model.parameters()), Tally() if tally is None else tally
+    parameters, counted = list(trained(model).values()), Tally() if tally is None else tally
     length, like = sum(parameter.numel() for parameter in parameters), parameters[0].detach()
+    twin = twin_of(model, place)
+    at_once = _AT_ONCE if is_large(model) else None if twin is None else PLAINLY
+
+    def summed(own: nn.Module) -> Compute[Tensor]:
+        moved = list(trained(own).values())
+
+        def found(features: Tensor, labels: Tensor) -> Tensor:
+            losses = losses_of(own, loss, features, labels)
+            if class_weights:
+                losses = losses * weighed(labels, class_weights, losses)
+            return torch.cat([grad.reshape(-1) for grad in torch.autograd.grad(losses.sum(), moved)])
+
+        return found
+
+    compute = summed(model) if twin is None else twin.first(summed(twin.model), summed(model))
 
     def gradient(features: Tensor, labels: Tensor, _: Tensor | None = None) -> Tensor:
         def piece(places: Tensor) -> Tensor:
-            losses = losses_of(model, loss, features[places], labels[places])
-            if class_weights:
-                losses = losses * weighed(labels[places], class_weights, losses)
-            found = torch.cat([grad.reshape(-1) for grad in torch.autograd.grad(losses.sum(), parameters)])
+            found = compute(features[places], labels[places])
             if found.shape != (length,) or not is_finite(found):
                 raise ArithmeticError
             return found
 
         if not all(is_finite(parameter.detach()) for parameter in parameters):
             return like.new_full((length,), torch.nan)
-        found = list(apart(piece, len(labels), counted))
+        found = list(apart(piece, len(labels), counted, at_once))
         return sum(found[1:], found[0]) if found else like.new_zeros(length)
 
     return gradient
@@ -119,19 +138,26 @@ def local_delta(
     gradient: Gradient,
     finish: Finish,
     rows: Iterable[Tensor] | None = None,
+    *,
+    wide: bool = False,
 ) -> Tensor:
     """Train from the present params of `model`; return the change, flat float64: params after minus before.
 
     `size` is the declared number of records, or of patients where those are drawn; `model` starts at the round's
-    params. `rows` are those of each step's batch, where they were drawn from `stream` before.
+    params. `rows` are those of each step's batch, where they were drawn from `stream` before. `wide`: the position
+    is in float64, whatever the model computes in.
     """
-    position = parameters_to_vector(model.parameters()).detach().clone()
+    parameters = list(trained(model).values())
+    position = parameters_to_vector(parameters).detach().clone()
+    dtype = position.dtype
+    if wide:
+        position = position.to(torch.float64)
     before = position.clone()
     steps = Steps(training, position)
     expected = training.sample_rate * size
     batches = poisson_batches(data, training.sample_rate, stream) if rows is None else map(data.at, rows)
     for batch in islice(batches, training.local_steps):
-        vector_to_parameters(position.clone(), model.parameters())
+        vector_to_parameters(position.to(dtype, copy=True), parameters)
         mean = finish(gradient(batch.features, batch.labels, batch.patients)) / expected
         if training.proximal is not None:  # of what was released already: the position, and where it began
             mean = mean + training.proximal * (position.to(torch.float64) - before)

@@ -26,26 +26,31 @@ We trust no route to fit a model: `clients.training.dpsgd` tries each on made-up
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
+from clients.training.frozen import Guard
 from clients.training.known import each
 from clients.training.precision import mixed
 from federation.errors import TaskError
+from federation.model.base import shared, trained
 from federation.model.task import weighed
 from privacy.mechanism.clipping import clip_factors, row_lengths
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 PerRecord = Callable[[Tensor, Tensor], list[Tensor]]  # features, labels (n, ...) -> by parameter (n, *shape)
 ClippedSum = Callable[[Tensor, Tensor], Tensor]  # features, labels -> sum of clipped gradients, flat (d,)
+
+
+_ITEM = 8  # bytes of a number: rows are in float64
 
 
 class Unsupported(Exception):
@@ -102,7 +107,7 @@ def hooks(model: nn.Module, loss: Loss) -> Iterator[PerRecord]:
 
         def per_record(features: Tensor, labels: Tensor) -> list[Tensor]:
             found = _rows(watch(features, labels), len(labels))
-            return [_found(found, parameter, len(labels)) for parameter in model.parameters()]
+            return [_found(found, parameter, len(labels)) for parameter in trained(model).values()]
 
         yield per_record
 
@@ -121,7 +126,7 @@ def functorch(model: nn.Module, loss: Loss) -> Iterator[PerRecord]:
     each = vmap(grad(of_one), in_dims=(None, 0, 0), randomness="different")
 
     def per_record(features: Tensor, labels: Tensor) -> list[Tensor]:
-        params = {name: parameter.detach() for name, parameter in model.named_parameters()}
+        params = {name: parameter.detach() for name, parameter in trained(model).items()}
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="There is a performance drop")  # but it is computed
             return list(each(params, features, labels).values())
@@ -131,17 +136,23 @@ def functorch(model: nn.Module, loss: Loss) -> Iterator[PerRecord]:
 
 @contextmanager
 def alone(model: nn.Module, loss: Loss) -> Iterator[PerRecord]:
-    """Within the context: the gradients of all records, by one backward pass for each."""
+    """Within the context: the gradients of all records, by one backward pass for each, in float64.
+
+    Every record has a copy of the model. A base is large, and shared: a record on which the code writes into it is
+    refused, and the base is as before.
+    """
+    guard = Guard(model)
 
     def of_one(features: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
-        fresh = copy.deepcopy(model)
-        parameters = list(fresh.parameters())
-        found = losses_of(fresh, loss, features.clone(), labels.clone())
-        return torch.autograd.grad(found.sum(), parameters, materialize_grads=True)
+        with guard.unmoved():
+            fresh = shared(model)
+            found = losses_of(fresh, loss, features.clone(), labels.clone())
+            return torch.autograd.grad(found.sum(), list(trained(fresh).values()), materialize_grads=True)
 
     def per_record(features: Tensor, labels: Tensor) -> list[Tensor]:
         pairs = zip(torch.split(features, 1), torch.split(labels, 1), strict=True)
-        return [torch.stack(rows) for rows in zip(*(of_one(*pair) for pair in pairs), strict=True)]
+        found = zip(*(of_one(*pair) for pair in pairs), strict=True)
+        return [torch.stack(rows).to(torch.float64) for rows in found]
 
     yield per_record
 
@@ -151,15 +162,15 @@ def ghost(
     model: nn.Module, loss: Loss, clipping_norm: float, class_weights: Sequence[float] = ()
 ) -> Iterator[ClippedSum]:
     """Within the context: the clipped sum, for which no gradient of a record in a linear layer is made."""
-    inside = [p for part in model.modules() if type(part) is nn.Linear for p in part.parameters()]
+    inside = [p for part in model.modules() if _is_outer(part) for p in part.parameters()]
     if len(set(inside)) < len(inside):
         raise Unsupported("linear layers share a parameter")
     with _watched(model, loss) as watch:
 
         def clipped(features: Tensor, labels: Tensor) -> Tensor:
             notes = watch(features, labels)
-            outer = [note for note in notes if type(note.layer) is nn.Linear]
-            rows = _rows([note for note in notes if type(note.layer) is not nn.Linear], len(labels))
+            outer = [note for note in notes if _is_outer(note.layer)]
+            rows = _rows([note for note in notes if not _is_outer(note.layer)], len(labels))
             _check_outer(outer, rows)
             lengths = _length([*(_outer_length(note) for note in outer), *map(row_lengths, rows.values())])
             factors, kept = clip_factors(lengths, clipping_norm, _dtype(model)), torch.isfinite(lengths)
@@ -169,7 +180,7 @@ def ghost(
             sums = {parameter: weighted(row, factors, kept) for parameter, row in rows.items()}
             for note in outer:
                 sums |= _outer_sum(note, factors, kept)
-            flat = [sums.get(p, torch.zeros_like(p)).reshape(-1) for p in model.parameters()]
+            flat = [sums.get(p, torch.zeros_like(p)).reshape(-1) for p in trained(model).values()]
             return torch.cat(flat).detach()
 
         yield clipped
@@ -177,16 +188,24 @@ def ghost(
 
 def ghost_bytes(model: nn.Module) -> int:
     """What `ghost` keeps of one record beside activations: rows outside of linear layers, two vectors in them."""
-    linear = [part for part in model.modules() if type(part) is nn.Linear]
+    linear = [part for part in model.modules() if _is_outer(part)]
     inside = sum(p.numel() for part in linear for p in part.parameters())
     vectors = sum(part.in_features + part.out_features for part in linear)
-    rows = sum(p.numel() for p in model.parameters()) - inside
-    return (rows + vectors) * _item_size(model)
+    return (_size(model) - inside + vectors) * _ITEM
 
 
 def row_bytes(model: nn.Module) -> int:
-    """The gradient of one record in every parameter."""
-    return sum(p.numel() for p in model.parameters()) * _item_size(model)
+    """The gradient of one record in every parameter that is trained."""
+    return _size(model) * _ITEM
+
+
+def _size(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in trained(model).values())
+
+
+def _is_outer(part: nn.Module) -> TypeGuard[nn.Linear]:
+    """Whether the gradient of a record is an outer product: in a linear layer that is trained as a whole."""
+    return type(part) is nn.Linear and all(parameter.requires_grad for parameter in part.parameters())
 
 
 def weighted(rows: Tensor, factors: Tensor, kept: Tensor) -> Tensor:
@@ -230,25 +249,48 @@ def _watched(model: nn.Module, loss: Loss) -> Iterator[Callable[[Tensor, Tensor]
 
 
 def _own(part: nn.Module) -> set[nn.Parameter]:
-    """The layer's own parameters. Opacus's recurrent layers list their cells' under torch's names, too."""
+    """What is trained of a layer's own parameters. Opacus's recurrent layers list their cells', too."""
     inner = {parameter for child in part.children() for parameter in child.parameters()}
-    return set(part.parameters(recurse=False)) - inner
+    return {each for each in part.parameters(recurse=False) if each.requires_grad} - inner
 
 
 @torch.no_grad()
 def _rows(notes: list[_Note], records: int) -> dict[nn.Parameter, Tensor]:
     """Gradients of all records by parameter, added up where a layer is called twice or a parameter is shared."""
     found: dict[nn.Parameter, Tensor] = {}
-    for note in notes:
+    for note in _gathered(notes, records):
         formula = _formula(note.layer)
         if formula is None:
             raise Unsupported("a layer without a formula")
         for parameter, rows in formula(note.layer, note.inputs, note.backprop).items():
+            if not parameter.requires_grad:
+                continue
             if rows.shape != (records, *parameter.shape):
                 raise Unsupported("the first dimension of a layer's input is not the record")
             # Never in place: what autograd returned may be one tensor under two names.
             found[parameter] = found[parameter] + rows if parameter in found else rows
     return found
+
+
+def _gathered(notes: list[_Note], records: int) -> Iterator[_Note]:
+    """The notes, those of a linear layer that is called again and again, as in a recurrence, as one call.
+
+    A record's gradient in it is a sum of outer products, one for each call: one product of matrices adds them up.
+    """
+    calls: dict[nn.Module, list[_Note]] = {}
+    for note in notes:
+        calls.setdefault(note.layer, []).append(note)
+    for layer, own in calls.items():
+        if (
+            len(own) == 1
+            or type(layer) is not nn.Linear
+            or any(len(note.backprop) != records for note in own)
+        ):
+            yield from own
+            continue
+        inputs = torch.cat([note.inputs[0].reshape(records, -1, layer.in_features) for note in own], dim=1)
+        backs = torch.cat([note.backprop.reshape(records, -1, layer.out_features) for note in own], dim=1)
+        yield _Note(layer, (inputs,), backs)
 
 
 def _found(found: dict[nn.Parameter, Tensor], parameter: nn.Parameter, records: int) -> Tensor:
@@ -291,8 +333,4 @@ def _length(parts: list[Tensor]) -> Tensor:
 
 
 def _dtype(model: nn.Module) -> torch.dtype:
-    return next(model.parameters()).dtype
-
-
-def _item_size(model: nn.Module) -> int:
-    return next(model.parameters()).element_size()
+    return next(iter(trained(model).values())).dtype

@@ -11,7 +11,6 @@ zero if the code raises on it at the first params or at the present ones.
 
 from __future__ import annotations
 
-import copy
 import time
 from dataclasses import replace
 
@@ -20,14 +19,18 @@ from torch import Tensor
 
 from clients.training.counted import counts
 from clients.training.dpsgd import chosen_route
+from clients.training.frozen import Guard, fitting, prepared
 from clients.training.held_out import figures
-from clients.training.isolation import Tally, apart, listening
+from clients.training.isolation import Tally, apart, listening, undisturbed
 from clients.training.local import made_up
+from clients.training.moving import require_moving
 from clients.training.per_example import losses_of
-from clients.training.trial import MADE_UP, Trial, require_fit
+from clients.training.places import HERE, Place, require_same
+from clients.training.trial import MADE_UP, TRIED, Trial, blaming, require_fit
 from clients.training.work import Trainer
 from federation.errors import TaskError
 from federation.kinds.base import Parties
+from federation.model.base import shared, trained
 from federation.model.params import Layout, initial_params
 from federation.model.task import Dataset, Task, is_built_in
 from federation.plan.plan import Plan
@@ -36,20 +39,37 @@ _AT_ONCE = 256
 _TIMED = 4  # made-up records, to tell how long real ones will take
 
 
-def try_out(task: Task, like: Dataset, plan: Plan, size: int) -> None:
+def try_out(task: Task, like: Dataset, plan: Plan, size: int, place: Place = HERE) -> None:
     """TaskError unless the task's code does right by made-up records of the shape of `like`, for a site of `size`.
 
-    Built-in models on built-in losses are not tried: they cannot raise.
+    Built-in models on built-in losses are not tried: they cannot raise. A device is: it has to find the gradients
+    that the processor finds.
     """
+    if place.apart:
+        _require_same(task, like, plan, place)
     if is_built_in(task):
         return
     with torch.random.fork_rng(devices=[]):
         largest, dtype = plan.kind.largest_batch(Parties({"": size}, 1, 1)), dtype_of(plan)
         require_fit(task, like, largest, dtype)
+        _require_moving(task, like, dtype)
         if dtype == torch.float64:
             _require_route(task, like, plan, size)
         if plan.figures is not None:
             _require_figures(task, like, plan)
+
+
+def _require_moving(task: Task, like: Dataset, dtype: torch.dtype) -> None:
+    with blaming(task.name, TRIED), undisturbed():
+        require_moving(Trial.of(task, like, dtype), task.name)
+
+
+def _require_same(task: Task, like: Dataset, plan: Plan, place: Place) -> None:
+    with torch.random.fork_rng(devices=[]):
+        trial, dtype = Trial.of(task, like, dtype_of(plan)), dtype_of(plan)
+        features, labels = trial.records(TRIED, 0)
+        features = features.to(dtype) if features.is_floating_point() else features
+        require_same(trial.model.to(dtype), task.loss, features, labels, place)  # also of a large base
 
 
 def _require_route(task: Task, like: Dataset, plan: Plan, size: int) -> None:
@@ -65,7 +85,7 @@ def _require_figures(task: Task, like: Dataset, plan: Plan) -> None:
         figures(task.model(), task, few, whole_patients=False, tally=tally)
     else:
         mine = torch.arange(2)  # each its own patient
-        counts(task.model().double(), task, plan, blocks, replace(few, patients=mine), tally)
+        counts(prepared(task.model(), torch.float64), task, plan, blocks, replace(few, patients=mine), tally)
     if tally.raised:
         message = f"{task.name}: made-up records cannot be evaluated: not one output per class, or an error"
         raise TaskError(message, hint=MADE_UP)
@@ -105,10 +125,11 @@ class _Run:
     """The task's code on some of the data, at the params that round 1 starts from, in a fresh copy of the model."""
 
     def __init__(self, task: Task, plan: Plan, data: Dataset) -> None:
-        self._task, self._data, self._dtype = task, data, dtype_of(plan)
+        self._task, self._data = task, data
         model = task.model()
         Layout.of(model).load(model, initial_params(task.model, plan.federation.seed))
-        self._model = model.to(self._dtype).train()
+        self._model = prepared(model, dtype_of(plan))
+        self._guard = Guard(self._model)
 
     def __call__(self, places: Tensor) -> Tensor:
         self._gradients(self._data.features[places], self._data.labels[places])
@@ -124,11 +145,10 @@ class _Run:
     def _gradients(self, features: Tensor, labels: Tensor) -> None:
         # The same dropout for every record: what it does is the record's own.
         torch.default_generator.manual_seed(0)
-        if features.is_floating_point():
-            features = features.to(self._dtype)
-        fresh = copy.deepcopy(self._model)
-        losses = losses_of(fresh, self._task.loss, features, labels)
-        torch.autograd.grad(losses.sum(), list(fresh.parameters()), materialize_grads=True)
+        with self._guard.unmoved():
+            fresh = shared(self._model)
+            losses = losses_of(fresh, self._task.loss, fitting(features, fresh), labels)
+            torch.autograd.grad(losses.sum(), list(trained(fresh).values()), materialize_grads=True)
 
 
 def dtype_of(plan: Plan) -> torch.dtype:

@@ -1,4 +1,4 @@
-"""The steps of a site's own optimizer: torch's SGD, Adam and RMSprop, to the last bit, on one flat vector.
+"""The steps of a site's own optimizer: torch's SGD, Adam, AdamW and RMSprop, to the last bit, on one flat vector.
 
 Whoever makes an optimizer of `torch.optim` loads torch's compiler, which compiles nothing here: 76 MB at a site
 and more than a second. The formulas and constants are torch's; a test compares the two.
@@ -26,7 +26,8 @@ class Steps:
     def step(self, gradient: Tensor) -> None:
         """One step against a gradient (d,)."""
         self._taken += 1
-        {"sgd": self._sgd, "adam": self._adam, "rmsprop": self._rmsprop}[self._training.optimizer](gradient)
+        rules = {"sgd": self._sgd, "adam": self._adam, "adamw": self._adamw, "rmsprop": self._rmsprop}
+        rules[self._training.optimizer](gradient)
 
     def _sgd(self, gradient: Tensor) -> None:
         if momentum := self._training.momentum:
@@ -43,6 +44,11 @@ class Steps:
         size = self._training.learning_rate / (1 - _BETA1**self._taken)
         roots = (self._second.sqrt() / (1 - _BETA2**self._taken) ** 0.5).add_(_EPSILON)
         self._position.addcdiv_(self._first, roots, value=-size)
+
+    def _adamw(self, gradient: Tensor) -> None:
+        decay = self._training.weight_decay or 0.0
+        self._position.mul_(1 - self._training.learning_rate * decay)
+        self._adam(gradient)
 
     def _rmsprop(self, gradient: Tensor) -> None:
         self._second.mul_(_ALPHA).addcmul_(gradient, gradient, value=1 - _ALPHA)

@@ -16,13 +16,14 @@ without the whole patient the sum differs by that total, clipped: at most the cl
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from clients.training.frozen import type_of
 from clients.training.isolation import Tally, apart
 from clients.training.local import Gradient
 from clients.training.per_example import (
@@ -38,13 +39,18 @@ from clients.training.per_example import (
     row_bytes,
     weighted,
 )
+from clients.training.places import HERE, Compute, Place, Twin, twin_of
+from clients.training.places import MEMORY as ON_DEVICE
+from clients.training.slices import slices
+from federation.model.base import trained
 from federation.model.task import weighed
 from privacy.mechanism.clipping import clip_factors, clip_rows, row_lengths
 
 MEMORY = 2**28  # bytes of per-record gradients at once, unless a single one is larger
-PER_RECORD = {"hooks": hooks, "functorch": functorch, "alone": alone}
+PER_RECORD = {"hooks": hooks, "functorch": functorch, "slices": slices, "alone": alone}
 ROUTES = ("hooks", "functorch", "ghost")  # in batches; "alone" takes one record after the other
 _Found = TypeVar("_Found")
+_Route = TypeVar("_Route")
 
 
 @contextmanager
@@ -56,24 +62,26 @@ def clipped_sums(
     memory: int = MEMORY,
     tally: Tally | None = None,
     class_weights: Sequence[float] = (),
+    place: Place = HERE,
 ) -> Iterator[Gradient]:
     """Within the context: `(features, labels, patients or None) -> sum of clipped gradients`, flat (d,).
 
     An empty batch sums to zero. What a record counts by its label is multiplied to what was clipped, or, where
     patients are, to what is added up and clipped. Records that raise are left out, and counted in
-    `tally`; without one, what they raise is raised. Unsupported if the route cannot do patients.
+    `tally`; without one, what they raise is raised. Unsupported if the route cannot do patients. The model stays on
+    the processor; a copy of it is at `place`, where that is a device.
     """
+    # In float32 a record's row may not depend on which of two places computed it.
+    twin = twin_of(model, place if type_of(model) is torch.float64 else HERE)
+    memory = memory if twin is None else ON_DEVICE
     if route == "ghost":
         at_once = max(1, memory // ghost_bytes(model))
-        with ghost(model, loss, clipping_norm, class_weights) as clipped:
-            yield _of_records(model, clipped, at_once, tally)
+        with _both(twin, model, lambda own: ghost(own, loss, clipping_norm, class_weights)) as whole_of:
+            yield _of_records(model, whole_of(lambda clipped: clipped), at_once, tally)
         return
-    with PER_RECORD[route](model, loss) as per_record:
-
-        def clipped_rows(features: Tensor, labels: Tensor) -> Tensor:
-            samples = per_record(features, labels)
-            return clipped_sum(samples, clipping_norm, weighed(labels, class_weights, samples[0]))
-
+    with _both(twin, model, lambda own: PER_RECORD[route](own, loss)) as wherever:
+        clipped_rows = wherever(partial(_clipping, clipping_norm, class_weights))
+        weighing = wherever(lambda per_record: partial(_weighed_rows, per_record, class_weights))
         fits = 1 if route == "alone" else memory // row_bytes(model)
         whole = _of_records(model, clipped_rows, max(1, fits), tally)
 
@@ -81,10 +89,32 @@ def clipped_sums(
             if patients is None or len(labels) == 0:
                 return whole(features, labels)
             at_once = max(1, fits // 2)  # patients' rows beside the records'
-            weighing = partial(_weighed_rows, per_record, class_weights)
             return _of_patients(model, weighing, features, labels, patients, clipping_norm, at_once, tally)
 
         yield gradient
+
+
+@contextmanager
+def _both(
+    twin: Twin | None, model: nn.Module, made: Callable[[nn.Module], AbstractContextManager[_Route]]
+) -> Iterator[Callable[[Callable[[_Route], Compute[_Found]]], Compute[_Found]]]:
+    """Within the context: what is made of a route, on the device first where there is a copy of the model."""
+    with ExitStack() as stack:
+        here = stack.enter_context(made(model))
+        there = None if twin is None else stack.enter_context(made(twin.model))
+
+        def wherever(of: Callable[[_Route], Compute[_Found]]) -> Compute[_Found]:
+            return of(here) if twin is None or there is None else twin.first(of(there), of(here))
+
+        yield wherever
+
+
+def _clipping(clipping_norm: float, class_weights: Sequence[float], per_record: PerRecord) -> ClippedSum:
+    def clipped_rows(features: Tensor, labels: Tensor) -> Tensor:
+        samples = per_record(features, labels)
+        return clipped_sum(samples, clipping_norm, weighed(labels, class_weights, samples[0]))
+
+    return clipped_rows
 
 
 def clipped_sum(samples: list[Tensor], clipping_norm: float, weights: Tensor) -> Tensor:
@@ -170,9 +200,10 @@ class _Position:
     """The parameters as they are at the start of a batch: code that moved them for some records moved a copy."""
 
     def __init__(self, model: nn.Module) -> None:
-        self._parameters = list(model.parameters())
+        self._parameters = list(trained(model).values())
         self._saved = [parameter.detach().clone() for parameter in self._parameters]
-        self.zeros = self._saved[0].new_zeros(sum(values.numel() for values in self._saved))
+        size = sum(values.numel() for values in self._saved)
+        self.zeros = self._saved[0].new_zeros(size, dtype=torch.float64)
 
     def restore(self) -> None:
         """Set the parameters back."""

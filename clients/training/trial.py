@@ -24,10 +24,12 @@ import torch
 from torch import Tensor, nn
 from torch.func import vmap
 
+from clients.training.frozen import Guard, fitting, is_large, prepared
 from clients.training.isolation import undisturbed
 from clients.training.local import made_up
 from clients.training.per_example import Loss, losses_of, row_bytes
 from federation.errors import TaskError
+from federation.model.base import trained
 from federation.model.builtin import said
 from federation.model.task import Dataset, Task
 
@@ -44,20 +46,21 @@ class Trial:
 
     def __init__(self, model: nn.Module, loss: Loss, features: Tensor, labels: Tensor) -> None:
         self.model, self.loss = model, loss
-        self.parameters = list(model.parameters())
+        self.parameters = list(trained(model).values())
         self._like = Dataset(features, labels)
 
     @classmethod
     def of(cls, task: Task, like: Dataset, dtype: torch.dtype) -> Self:
         """A task's, on records of the shape of `like`."""
-        model = task.model().to(dtype).train()
-        features = like.features[:0].to(dtype) if like.features.is_floating_point() else like.features[:0]
-        return cls(model, task.loss, features, like.labels[:0])
+        model = prepared(task.model(), dtype)
+        return cls(model, task.loss, fitting(like.features[:0], model), like.labels[:0])
 
     def sizes(self, largest: int) -> list[int]:
         """How many records are tried at a time: none, one, two, and as many as `largest` if memory allows."""
         features = self._like.features
         one = max(1, row_bytes(self.model), features.element_size() * math.prod(features.shape[1:]))
+        if is_large(self.model):  # none is ever empty, and no batch is made
+            return sorted({1, 2, TRIED})
         return sorted({0, 1, 2, max(2, min(largest, _MEMORY // one))})
 
     def records(self, count: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -96,7 +99,7 @@ class Trial:
                 after = self.losses(_where(kept, features, others), _where(kept, labels, their_labels))
                 if not self.close(after[kept], before[kept]):
                     return True
-            with _in_use(self.model):  # without dropout, which draws otherwise for fewer records
+            with in_use(self.model):  # without dropout, which draws otherwise for fewer records
                 whole, part = self.losses(features, labels), self.losses(features[:half], labels[:half])
         return not self.close(part, whole[:half])
 
@@ -174,11 +177,12 @@ class Called:
     def on(cls, trial: Trial, name: str, size: int) -> Called:
         """Call the code on so many."""
         features, labels = trial.records(size, 0)
-        before = [parameter.detach().clone() for parameter in trial.parameters]
+        before, guard = [parameter.detach().clone() for parameter in trial.parameters], Guard(trial.model)
         settings = _settings()
         losses = trial.losses(features, labels)
         drawn = torch.random.get_rng_state()
         moved = not all(map(torch.equal, before, trial.parameters))
+        guard.require_same(name)
         return cls(trial, name, (features, labels), losses, drawn, moved, _settings() != settings)
 
     @property
@@ -251,7 +255,7 @@ def _require_alone(trial: Trial, name: str, size: int, draws: bool) -> None:
     with torch.no_grad():
         for places in () if draws else (_some(size),):
             _compare(trial, name, features, labels, places)
-        with _in_use(trial.model):
+        with in_use(trial.model):
             _compare(trial, name, features, labels, _some(size))
 
 
@@ -283,8 +287,8 @@ def _settings() -> tuple[object, ...]:
 
 
 @contextmanager
-def _in_use(model: nn.Module) -> Iterator[None]:
-    """Within the context: no part of the model is in training."""
+def in_use(model: nn.Module) -> Iterator[None]:
+    """Within the context no part of the model is in training."""
     modes = [(part, part.training) for part in model.modules()]
     model.eval()
     try:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
@@ -18,15 +18,19 @@ from torch import Tensor, nn
 
 from clients.training.counted import counts
 from clients.training.dpsgd import clipped_gradient
+from clients.training.frozen import Guard, fitting, prepared
 from clients.training.held_out import figures
 from clients.training.isolation import FEW, Tally, coins, draws_apart, listening
 from clients.training.local import Finish, Gradient, local_delta, made_up, plain_gradient, poisson_batch
+from clients.training.places import HERE, Place
 from federation.errors import DataError
 from federation.kinds.base import Work
+from federation.model.base import Kept, require_base
 from federation.model.params import Layout
 from federation.model.task import Dataset, Task, is_built_in
 from federation.plan.plan import Plan
 from federation.round.parts import secrets_of, streams_of
+from federation.round.sent import first_norm, joined, model_of, norm_of
 from federation.round.terms import Terms
 from privacy.mechanism.encoding import EncodingOverflow, RingVector
 from privacy.mechanism.noise import Stream
@@ -44,6 +48,7 @@ class Trainer:
     stream: Callable[[int], Stream]  # round -> a stream never used before
     held_out: Dataset | None = None  # for a published evaluation
     tally: Tally = field(default_factory=Tally)  # of records on which the task's code raised
+    place: Place = HERE  # where gradients are computed
 
 
 def contribution(
@@ -75,6 +80,7 @@ def fresh_excess(terms: Terms, entropy: Callable[[int], bytes] = os.urandom) -> 
 class SiteWork:
     """One site in one round (`federation.kinds.base.Work`). Batches follow from the secret stream.
 
+    `params` is what was sent: with the norm to clip to behind the params, where the plan has it move.
     `rows` are those of the batch of each step, where a simulation drew them from the stream before.
     """
 
@@ -85,18 +91,24 @@ class SiteWork:
     stream: Stream = field(repr=False)
     rows: Sequence[Tensor] | None = field(default=None, repr=False)
 
+    @property
+    def clipping_norm(self) -> float:
+        """As it was sent, or as the plan says."""
+        return norm_of(self.terms, self.params)
+
     def update(self) -> Tensor:
         """What plain training changed, in float32 as the model has it."""
         model = self._model(torch.float32)
         task = self.trainer.task
-        gradient = plain_gradient(model, task.loss, self.trainer.tally, task.class_weights)
-        return self._trained(model, self._population(), gradient, lambda total: total)
+        given = self.trainer.tally, task.class_weights, self.trainer.place
+        gradient = plain_gradient(model, task.loss, *given)
+        return self._trained(model, self._population(), gradient, lambda total: total, wide=False)
 
     def noised_update(self, clipping_norm: float, noised: Finish) -> Tensor:
         """What DP-SGD steps changed, in float64: see `clients.training.dpsgd`."""
         model = self._model(torch.float64)
         with self._clipped(model, clipping_norm) as gradient:
-            return self._trained(model, self._population(), _in_float64(gradient), noised)
+            return self._trained(model, self._population(), _fitted(gradient, model), noised, wide=True)
 
     def clipped_gradients(self, clipping_norm: float) -> Tensor:
         """The sum over one Poisson batch, in float64."""
@@ -105,8 +117,8 @@ class SiteWork:
             batch = poisson_batch(data, self.terms.plan.training.sample_rate, self.stream.derive("batches"))
         else:
             batch = data.at(self.rows[0])
-        with self._clipped(model, clipping_norm) as gradient:
-            return _in_float64(gradient)(batch.features, batch.labels, batch.patients)
+        with self._kept(model), self._clipped(model, clipping_norm) as gradient:
+            return _fitted(gradient, model)(batch.features, batch.labels, batch.patients)
 
     def figures(self) -> Tensor:
         """Right answers, wrong answers and loss, or what else is published, summed over held-out records."""
@@ -121,13 +133,17 @@ class SiteWork:
         return figures(model, task, held_out, whole_patients=whole_patients, tally=tally, threshold=threshold)
 
     def _clipped(self, model: nn.Module, clipping_norm: float) -> AbstractContextManager[Gradient]:
-        task, tally = self.trainer.task, self.trainer.tally
-        return clipped_gradient(model, task.loss, clipping_norm, self._expected, tally, task.class_weights)
+        task, tally, place = self.trainer.task, self.trainer.tally, self.trainer.place
+        weights = task.class_weights
+        return clipped_gradient(model, task.loss, clipping_norm, self._expected, tally, weights, place)
 
-    def _trained(self, model: nn.Module, data: Dataset, gradient: Gradient, finish: Finish) -> Tensor:
+    def _trained(
+        self, model: nn.Module, data: Dataset, gradient: Gradient, finish: Finish, *, wide: bool
+    ) -> Tensor:
         training, size = self.terms.plan.training, self.terms.size(self.site)
         stream = self.stream.derive("batches") if self.rows is None else self.stream
-        return local_delta(model, data, training, size, stream, gradient, finish, self.rows)
+        with self._kept(model):
+            return local_delta(model, data, training, size, stream, gradient, finish, self.rows, wide=wide)
 
     def _population(self) -> Dataset:
         return population(self.terms, self.trainer.data)
@@ -137,10 +153,20 @@ class SiteWork:
         return self.terms.plan.training.sample_rate * self.terms.size(self.site)
 
     def _model(self, dtype: torch.dtype) -> nn.Module:
+        task = self.trainer.task
         with draws_apart():  # a model's code may draw what params replace, or seed the generator
-            model = self.trainer.task.model()
-        Layout.of(model).load(model, self.params)
-        return model.to(dtype).train()
+            model = task.model()
+        if not isinstance(task.model, Kept):
+            require_base(self.terms.plan, task.name, model)
+        Layout.of(model).load(model, model_of(self.terms, self.params))
+        return prepared(model, dtype, apart=self.trainer.place.apart)
+
+    @contextmanager
+    def _kept(self, model: nn.Module) -> Iterator[None]:
+        """TaskError, and nothing leaves, if what ran within wrote into the model's base."""
+        guard = Guard(model)
+        yield
+        guard.require_same(self.trainer.task.name)
 
 
 def population(terms: Terms, data: Dataset) -> Dataset:
@@ -175,7 +201,7 @@ def worst_case_seconds(terms: Terms, site: str, trainer: Trainer) -> float:
 
 
 def _seconds(terms: Terms, site: str, rehearsal: Trainer) -> float:
-    params, seconds = torch.zeros(terms.dimension), 0.0
+    params, seconds = joined(torch.zeros(terms.dimension), first_norm(terms.plan.privacy)), 0.0
     for _ in range(2):  # the first time a route is chosen, and tables are made
         start = time.perf_counter()
         with suppress(EncodingOverflow):  # training on made-up records need not go well
@@ -213,12 +239,10 @@ def _public(seed: int) -> bytes:
     return digest("federation/site/stream/2", Writer().u64(seed).finish())
 
 
-def _in_float64(gradient: Gradient) -> Gradient:
-    """The gradient of a batch whose features it widens first: never those of a whole site."""
+def _fitted(gradient: Gradient, model: nn.Module) -> Gradient:
+    """The gradient of a batch whose features are put into the model's type first: never those of a whole site."""
 
-    def widened(features: Tensor, labels: Tensor, patients: Tensor | None = None) -> Tensor:
-        return gradient(
-            features.to(torch.float64) if features.is_floating_point() else features, labels, patients
-        )
+    def fitted(features: Tensor, labels: Tensor, patients: Tensor | None = None) -> Tensor:
+        return gradient(fitting(features, model), labels, patients)
 
-    return widened
+    return fitted

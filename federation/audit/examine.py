@@ -27,6 +27,7 @@ from federation.audit.claims import (
     planned_charges,
     recounted,
 )
+from federation.audit.clipping import check_clipping
 from federation.audit.evaluation import check_evaluation
 from federation.audit.evidence import (
     Ledger,
@@ -174,6 +175,7 @@ def _audited(run: Path, handed_in: Sequence[Path], shown: Sequence[Path] = (), *
     check_suites(plan, receipts, accounts, roster, evidence.simulated, found)
     check_receipts(receipts, plan, roster, found)
     check_averages(receipts, plan, found)
+    check_clipping(receipts, plan, found)
     check_unlikely(receipts, plan, found)
     check_evaluation(receipts, report, plan, evaluation if place.is_evaluated else None, roster, found)
     in_process = report is not None and report.get("engine") in ADDS_UP and report.get("simulated") is True

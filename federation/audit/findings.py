@@ -60,6 +60,7 @@ SEVERITIES: Mapping[str, Severity] = {
     "sum-unproven": "critical",
     "params-not-followed": "critical",
     "average-not-followed": "critical",
+    "clipping-not-followed": "critical",
     "sums-in-the-clear": "info",
     # a site's ledger
     "consent-missing": "critical",

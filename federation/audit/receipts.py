@@ -52,6 +52,13 @@ class Receipt:
     voids: tuple[Void, ...] = ()
     accused: tuple[tuple[str, str], ...] = ()
     average: str | None = None  # the digest of the model, where the plan averages the params
+    clipping_norm: float | None = None  # where the plan has it move
+    model: str | None = None  # the digest of the params without the norm behind them, where it moves
+
+    @property
+    def made(self) -> str:
+        """The digest of the params that the round ended with."""
+        return self.model or self.params_after
 
     @property
     def is_lost(self) -> bool:
@@ -121,7 +128,7 @@ class Receipts:
     @property
     def ended(self) -> str | None:
         """The digest of the model after the last round that has a receipt; None where that tells none."""
-        return None if (last := self._last) is None else last.average if self.averages else last.params_after
+        return None if (last := self._last) is None else last.average if self.averages else last.made
 
     @property
     def trained(self) -> str | None:
@@ -250,6 +257,8 @@ def _receipt(fields: Fields, shown: frozenset[str]) -> Receipt:
         accused=tuple(_pair(row) for row in _rows(fields, "accused")),
         unlikely=_odd(fields),
         average=fields.octets("average", 32).hex() if fields.has("average") else None,
+        clipping_norm=fields.number("clipping_norm") if fields.has("clipping_norm") else None,
+        model=fields.octets("model", 32).hex() if fields.has("model") else None,
     )
 
 

@@ -20,12 +20,14 @@ from pathlib import Path
 from typing import Any
 
 from federation.audit.claims import recounted, recounted_charge, told_units
+from federation.audit.clipping import told_clipping
 from federation.audit.findings import Findings
 from federation.audit.receipts import Receipts
 from federation.audit.recounting import bounds, planned_releases, releases_in_a_round, told_excess
 from federation.audit.sites import Booked, Setting
 from federation.audit.untrusted import text_of
 from federation.config.purpose import TITLES
+from federation.plan.encoder import encoders_of
 from federation.plan.plan import Plan
 from federation.report.page import render
 from federation.report.report import Report
@@ -110,7 +112,14 @@ def check_report(
 def _repeated(plan: Plan, report: Mapping[str, Any]) -> dict[str, Any]:
     """What a report repeats of a plan where the plan says it, and may not say where it does not."""
     purpose = None if plan.purpose is None else {**dict.fromkeys(TITLES), **plan.purpose.to_json()}
-    said = {"iterate_average": plan.server.iterate_average, "purpose": purpose}
+    encoders = [one.to_json() for one in encoders_of(plan.task)] or None
+    base = None if plan.base is None else plan.base.model_dump()
+    said = {
+        "iterate_average": plan.server.iterate_average,
+        "purpose": purpose,
+        "encoders": encoders,
+        "base": base,
+    }
     return {name: value for name, value in said.items() if value is not None or name in report}
 
 
@@ -183,6 +192,7 @@ def _expected(setting: Setting, booked: Mapping[str, Booked], sites: Sequence[st
             **({} if line.excess_left is None else {"excess_left": len(line.excess_left)}),
             **({"lost": line.voids[-1].reasons} if line.is_lost and line.voids else {}),
             **({} if line.simulated_seconds is None else {"simulated_seconds": line.simulated_seconds}),
+            **({} if line.clipping_norm is None else {"clipping_norm": line.clipping_norm}),
             "unlikely": line.unlikely,
         }
         for number, line in receipts.rounds.items()
@@ -214,6 +224,7 @@ def _privacy(setting: Setting) -> dict[str, Any]:
         "delta": plan.privacy.delta,
         "noise_multiplier": charge.event.noise_multiplier,
         "clipping_norm": plan.privacy.clipping_norm,
+        **told_clipping(plan, setting.receipts),
         "accountant": accountant([charge.event], plan.privacy.delta),
         "cross_check": {"rdp": rdp_epsilon([charge.event], plan.privacy.delta)},
     }

@@ -23,6 +23,7 @@ from federation.plan.plan import Plan
 from federation.plan.tabular import MODELS, TabularTask
 from federation.round.cohort import required_survivors
 from federation.round.groups import sums_of
+from federation.round.sent import first_norm, joined
 from privacy.accounting.events import GaussianEvent
 from privacy.accounting.pld import epsilon_by_round
 from privacy.accounting.units import Charge
@@ -80,7 +81,7 @@ def check_averages(receipts: Receipts, plan: Plan, found: Findings) -> None:
             what = "names no average of the params" if decay is not None else "names an average of the params"
             found.add("average-not-followed", f"round {line.round} {what}, other than the plan asks")
             return
-        expected = before or line.params_before if line.is_lost else line.params_after
+        expected = before or line.model or line.params_before if line.is_lost else line.made
         is_known = line.is_lost or before is None or decay == 0
         if decay is not None and is_known and line.average != expected:
             found.add(
@@ -253,7 +254,8 @@ def _check_built_in(
     flat = torch.cat([tensors[name].reshape(-1) for name in layout.names])
     if params_digest(params_bytes(flat)).hex() != ended:
         found.add("params-mismatch", "params.safetensors is not what the last round ended with")
-    first = params_digest(params_bytes(initial_params(task.model, plan.federation.seed))).hex()
+    begun = joined(initial_params(task.model, plan.federation.seed), first_norm(plan.privacy))
+    first = params_digest(params_bytes(begun)).hex()
     if started is not None and first != started:
         found.add(
             "params-start",

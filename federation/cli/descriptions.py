@@ -93,9 +93,11 @@ def _line(file: Description) -> str:
     """A file, how much was read of it, and its classes."""
     people = [] if file.patients is None else [f"{file.patients} patients"]
     inputs = [] if file.inputs is None else [f"{file.inputs} inputs a record"]
-    labels = [f'{count} of class "{name}"' for name, count in file.classes[:_CLASSES]]
+    rows = [] if file.rows is None else [f"{file.rows} rows"]
+    what = "of class" if file.rows is None else "rows of class"
+    labels = [f'{count} {what} "{name}"' for name, count in file.classes[:_CLASSES]]
     more = [f"{len(file.classes) - _CLASSES} more classes"] * (len(file.classes) > _CLASSES)
-    return ", ".join([str(file.file), *people, *inputs, *labels, *more])
+    return ", ".join([str(file.file), *rows, *people, *inputs, *labels, *more])
 
 
 def _table(files: Sequence[Description]) -> tuple[Table | str, ...]:

@@ -29,9 +29,13 @@ from federation.cli.simulating.run import demo, simulate
 from federation.cli.simulating.tradeoff import tradeoff
 from federation.cli.streams import print_json
 from federation.cli.telling.auditing import audit
+from federation.cli.telling.encoder import encoder
 from federation.cli.telling.explain import explain
+from federation.cli.telling.export import export
+from federation.cli.telling.personal import personal
 from federation.cli.telling.predict import predict
 from federation.cli.telling.rehearse import rehearse
+from federation.cli.telling.track import track
 from federation.errors import InputError
 from federation.log import warnings_to_stderr
 from federation.origins import check_origins
@@ -47,6 +51,9 @@ app = typer.Typer(
 
 app.add_typer(keys, name="keys")
 app.add_typer(roster, name="roster")
+plan_commands.command("encoder", epilog="Example: [bold]federation plan encoder encoders/minilm[/bold]")(
+    encoder
+)
 app.add_typer(plan_commands, name="plan")
 app.add_typer(site_commands, name="site")
 app.add_typer(ledger, name="ledger")
@@ -149,9 +156,15 @@ app.command(epilog="Example: [bold]federation rehearse plan.toml --site site.tom
 app.command(epilog="Example: [bold]federation explain runs/first --scorecard points.csv[/bold]")(explain)
 _PREDICT = "federation predict runs/first patients.csv --out scores.csv --reasons 3"
 app.command(epilog=f"Example: [bold]{_PREDICT}[/bold]")(predict)
+app.command(epilog="Example: [bold]federation export runs/first --to onnx --out model.onnx[/bold]")(export)
+
+
+_PERSONAL = "federation personal runs/first site.toml --out ours.safetensors"
+app.command(epilog=f"Example: [bold]{_PERSONAL}[/bold]")(personal)
 
 
 app.command(epilog="Example: [bold]federation audit runs/first --ledger cleveland.jsonl[/bold]")(audit)
+app.command(epilog="Example: [bold]federation track runs/first --mlflow tracking/[/bold]")(track)
 
 
 def dispatch() -> int:

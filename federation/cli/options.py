@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 AsJson = Annotated[bool, typer.Option("--json", help="print the result as JSON on stdout")]
 Debug = Annotated[bool, typer.Option("--debug", help="on an error, show the traceback")]
+
+Mlflow = Annotated[
+    Path | None, typer.Option("--mlflow", metavar="DIR", help="an MLflow store there gets the run (extra)")
+]
+TensorBoard = Annotated[
+    Path | None,
+    typer.Option("--tensorboard", metavar="DIR", help="event files of TensorBoard there (extra)"),
+]
 
 Query = Annotated[str | None, typer.Option(metavar="SQL", help="of a database or NDJSON: its answer")]
 Sheet = Annotated[str | None, typer.Option(help="of an Excel workbook")]

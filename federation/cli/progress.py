@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Protocol
 
+from federation.progress import shown_by
 from federation.report.numbers import figure
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ def show_progress() -> Iterator[Shown]:
     if not console.is_terminal:
         lines = _Lines(console)
         try:
-            yield lines
+            with shown_by(lines.stage):
+                yield lines
         finally:
             lines.hush()
         return
@@ -58,7 +60,9 @@ def show_progress() -> Iterator[Shown]:
         TextColumn("{task.fields[metrics]}"),
     )
     with Progress(*columns, console=console) as progress:
-        yield _Bars(progress)
+        bars = _Bars(progress)
+        with shown_by(bars.stage):
+            yield bars
 
 
 @contextmanager

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from federation.cli.options import AsJson, Debug
+from federation.cli.options import AsJson, Debug, Mlflow, TensorBoard
 from federation.cli.process import advise, command_line, end_by
 from federation.cli.progress import Shown, show_progress
 from federation.cli.screen import show
 from federation.cli.streams import print_json
+from federation.cli.telling.track import print_tracked, registries_of
 from federation.errors import InputError
 from federation.log import LOGGER, Line, heard_by, printable
 from federation.words import many
@@ -59,6 +60,8 @@ def serve(
         str | None,
         typer.Option("--status", metavar="HOST:PORT", help="show a live page at this address of the machine"),
     ] = None,
+    mlflow: Mlflow = None,
+    tensorboard: TensorBoard = None,
     json_log: Annotated[bool, typer.Option("--json-log", help="one JSON object per line")] = False,
     debug: Debug = False,
 ) -> None:
@@ -68,8 +71,11 @@ def serve(
     and no params are written. Exit code 4 unless every site of the roster took part.
     """
     from federation.log import tell_end, to_stderr
-    from server.link.deploy import Call, deploy
+    from server.link.deploy import Call, deploy, parts_of
 
+    registries = registries_of(mlflow, tensorboard)
+    if registries and rehearse:
+        raise InputError("a rehearsal leaves no run to track", hint="leave --mlflow and --tensorboard out")
     if as_json and not rehearse:
         raise InputError("--json prints what came of a rehearsal", hint="add --rehearse, or leave it out")
     advise(lambda: "resume with: " + command_line(["federation", *sys.argv[1:]]))
@@ -95,6 +101,9 @@ def serve(
     else:
         deploy(call, rehearsed.append)
     _tell(rehearsed, as_json=as_json)
+    if registries:
+        for part in parts_of(call):
+            print_tracked(registries.track(part.folder))
 
 
 def _tell(rehearsed: list[Rehearsal], *, as_json: bool) -> None:

@@ -64,7 +64,7 @@ def print_report(report: Report, folder: Path) -> None:
         show(_metrics(report.evaluation))
     if not report.simulated:
         show(_NOT_MEASURED)
-    show(*filter(None, [wording.model(report)]))
+    show(*filter(None, [wording.model(report), wording.clipping(report)]))
     show(*fairness_lines(report))
     if report.evaluation.baselines.get("without_privacy"):
         show(f"without privacy: {wording.SAME_SETTINGS}")

@@ -6,12 +6,15 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from federation.config.base import Base
 from federation.config.purpose import Purpose
 from federation.config.schema import Mistake, Table, Texts, missing
 from privacy.accounting.events import MAX_EPSILON, MAX_GROUP, MIN_CLIPPING_NORM, MIN_SAMPLE_RATE
 
 METRICS = ("accuracy", "balanced_accuracy", "auc", "f1", "recall")
 _MAX_COUNT = 1_000_000
+_MAX_NORM = 1e6
+_ADAPTING = ("clipping_quantile", "clipping_bounds", "clipping_rate", "clipping_noise")
 SMALLEST = 2
 """The fewest sites of a round: two that see each other's part of the sum (decision 43)."""
 DEFAULT_LEVELS = 3  # of excess noise, and the most: each costs a draw per parameter and 66 bytes per pair
@@ -81,14 +84,17 @@ class Training(Table):
     `momentum` is that of a site's own SGD, begun anew in each round. `proximal` is the mu of FedProx (Li et al.
     2020, "Federated optimization in heterogeneous networks"): each step's gradient gets mu times the way from the
     round's params. Both are absent where they are 0, so that a plan without them keeps its digest.
+    `weight_decay` is that of "adamw" (Loshchilov and Hutter 2019): each step first takes the rate times it of every
+    param.
     """
 
-    optimizer: Literal["sgd", "adam", "rmsprop"] = Field(examples=['"sgd"'])
+    optimizer: Literal["sgd", "adam", "adamw", "rmsprop"] = Field(examples=['"sgd"'])
     learning_rate: float = Field(gt=0, le=_MAX_COUNT, examples=["0.5"])
     local_steps: _Positive = Field(examples=["1"])
     sample_rate: float = Field(ge=MIN_SAMPLE_RATE, le=1, examples=["0.1"])
     momentum: float | None = Field(default=None, ge=0, lt=1, examples=["0.9"])
     proximal: float | None = Field(default=None, ge=0, le=_MAX_COUNT, examples=["0.01"])
+    weight_decay: float | None = Field(default=None, gt=0, le=_MAX_COUNT, examples=["0.01"])
 
     @field_validator("momentum", "proximal")
     @classmethod
@@ -102,21 +108,58 @@ class Training(Table):
             raise Mistake(f'means nothing beside optimizer = "{self.optimizer}"', hint, ("momentum",))
         return self
 
+    @model_validator(mode="after")
+    def _decay_is_of_adamw(self) -> Self:
+        decay = self.weight_decay
+        if self.optimizer == "adamw" and decay is None:
+            raise missing("weight_decay", "weight_decay = 0.01")
+        if decay is not None and self.optimizer != "adamw":
+            hint = 'remove it, or choose training.optimizer = "adamw"'
+            raise Mistake(f'means nothing beside optimizer = "{self.optimizer}"', hint, ("weight_decay",))
+        if decay is not None and decay * self.learning_rate >= 1:
+            reason = "times learning_rate takes all of a param in one step"
+            raise Mistake(reason, "keep their product below 1", ("weight_decay",))
+        return self
+
 
 class Privacy(Table):
     """`[privacy]`: the claim. `noise = "none"` claims nothing and takes no other numbers.
 
     `records_per_patient` is how many records of one patient a site has at most, `sites_per_patient` how many sites
     have the same patient. The report depends on both; what a site spends does not.
+
+    With the four keys from `clipping_quantile` on, the norm follows this quantile of the sites' updates (Andrew et
+    al. 2021, "Differentially private learning with adaptive clipping") and `clipping_norm` is where it begins.
+    `clipping_bounds` are its lowest and highest value, `clipping_rate` how fast it moves, and `clipping_noise` the
+    standard deviation of the noise on the share of sites that are within it: a part of the plan's noise, not more.
     """
 
     unit: Literal["record", "patient", "client"] = Field(examples=['"record"'])
     noise: Literal["site", "distributed", "central", "none"] = Field(examples=['"distributed"'])
     epsilon: float | None = Field(default=None, gt=0, le=MAX_EPSILON, examples=["3.0"])
     delta: float | None = Field(default=None, gt=0, lt=1, examples=["1e-5"])
-    clipping_norm: float | None = Field(default=None, gt=0, le=1e6, examples=["1.0"])
+    clipping_norm: float | None = Field(default=None, gt=0, le=_MAX_NORM, examples=["1.0"])
     records_per_patient: int | None = Field(default=None, ge=1, le=MAX_GROUP, examples=["1"])
     sites_per_patient: int | None = Field(default=None, ge=1, le=MAX_GROUP, examples=["2"])
+    clipping_quantile: float | None = Field(default=None, gt=0, lt=1, examples=["0.5"])
+    clipping_bounds: tuple[float, float] | None = Field(default=None, examples=["[0.1, 10.0]"])
+    clipping_rate: float | None = Field(default=None, gt=0, le=1, examples=["0.2"])
+    clipping_noise: float | None = Field(default=None, gt=0, le=1, examples=["0.05"])
+
+    @field_validator("clipping_bounds", mode="before")
+    @classmethod
+    def _two_numbers(cls, bounds: Any) -> Any:
+        if bounds is None:
+            return None
+        numbers = isinstance(bounds, list | tuple) and all(type(one) in (int, float) for one in bounds)
+        if not numbers or len(bounds) != 2:
+            raise Mistake("must be two numbers", "write for example: clipping_bounds = [0.1, 10.0]")
+        return tuple(map(float, bounds))
+
+    @property
+    def adapts(self) -> bool:
+        """Whether the clipping norm follows what the rounds release."""
+        return self.clipping_quantile is not None
 
     @model_validator(mode="after")
     def _claim(self) -> Self:
@@ -134,6 +177,28 @@ class Privacy(Table):
         if self.clipping_norm is not None and self.clipping_norm < MIN_CLIPPING_NORM:
             reason = f"must be at least {MIN_CLIPPING_NORM:g}, or floats cannot keep the bound"
             raise Mistake(reason, "scale the loss", ("clipping_norm",))
+        return self
+
+    @model_validator(mode="after")
+    def _adapts_wholly(self) -> Self:
+        """All four keys or none; a bit of a site protects the site, so of a record it would say too much."""
+        given = [name for name in _ADAPTING if getattr(self, name) is not None]
+        if not given:
+            return self
+        if self.noise == "none" or self.unit != "client":
+            beside = f'unit = "{self.unit}", noise = "{self.noise}"'
+            hint = 'remove it, or choose unit = "client" and noise'
+            raise Mistake(f"means nothing beside {beside}", hint, (given[0],))
+        for name in _ADAPTING:
+            if name not in given:
+                raise missing(name, f"{name} = {(type(self).model_fields[name].examples or [''])[0]}")
+        (lowest, highest), norm = self.clipping_bounds or (0.0, 0.0), self.clipping_norm or 0.0
+        if not 2 * MIN_CLIPPING_NORM <= lowest < highest <= _MAX_NORM:
+            hint = "write the lowest and the highest norm, such as [0.1, 10.0]"
+            raise Mistake("must be two rising numbers above 0", hint, ("clipping_bounds",))
+        if not lowest <= norm <= highest:
+            hint = "begin between the bounds, or widen them"
+            raise Mistake("is outside of clipping_bounds", hint, ("clipping_norm",))
         return self
 
     @model_validator(mode="after")
@@ -233,6 +298,42 @@ class Evaluation(Table):
         return metrics
 
 
+class Personal(Table):
+    """`[personal]`: the model that each site makes of the released one for itself, after the last round.
+
+    So many `steps` of the site's own optimizer, at `learning_rate`, on Poisson batches at `training.sample_rate`.
+    `pull` is MR-MTL's lambda (Liu et al. 2022): each step's gradient gets it times the way from the released model.
+    `layers` are those that a site makes its own, by name, such as "2" or "encoder.head"; absent, all of them.
+    Nothing of it leaves a site, so it costs no privacy.
+    """
+
+    steps: _Positive = Field(examples=["50"])
+    learning_rate: float = Field(gt=0, le=_MAX_COUNT, examples=["0.1"])
+    pull: float | None = Field(default=None, ge=0, le=_MAX_COUNT, examples=["0.1"])
+    layers: Texts | None = Field(default=None, examples=['["2"]'])
+
+    @field_validator("layers")
+    @classmethod
+    def _layers_once(cls, layers: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if layers is not None and (not layers or "" in layers or len(set(layers)) < len(layers)):
+            raise Mistake("names a layer twice, or none", 'write for example: layers = ["2"], or remove it')
+        return layers
+
+    @field_validator("pull")
+    @classmethod
+    def _absent_for_zero(cls, value: float | None) -> float | None:
+        return value or None
+
+    @model_validator(mode="after")
+    def _holds_back(self) -> Self:
+        if self.pull is not None and self.pull * self.learning_rate > 1:
+            hint = f"lower one: pull at most {1 / self.learning_rate:.3g} at this learning_rate"
+            raise Mistake(
+                "times personal.learning_rate is above 1: steps would leap over it", hint, ("pull",)
+            )
+        return self
+
+
 class Rules(Table):
     """The tables of a plan. `Plan` gives the task its type; a kind of release reads all tables but the task."""
 
@@ -244,4 +345,6 @@ class Rules(Table):
     secure_aggregation: SecureAggregation = Field(examples=["[secure_aggregation]"])
     server: Server = Field(examples=["[server]"])
     evaluation: Evaluation = Field(default=Evaluation(), examples=["[evaluation]"])
+    base: Base | None = Field(default=None, examples=["[base]"])
     purpose: Purpose | None = Field(default=None, examples=["[purpose]"])
+    personal: Personal | None = Field(default=None, examples=["[personal]"])

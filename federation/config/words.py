@@ -13,6 +13,7 @@ _SAMPLE_RATE = (
 _PASSES = "write federation.rounds times training.local_steps: a pass over the data is 1 / sample_rate steps"
 _NOISE = "write privacy.epsilon: the noise follows from it, and federation budget PLAN prints it"
 _CLIP = "write privacy.clipping_norm"
+_ADAPT = "write privacy.clipping_quantile, clipping_bounds, clipping_rate and clipping_noise"
 _EPSILON = "write privacy.epsilon"
 _DELTA = "write privacy.delta"
 _RATE = "write learning_rate: training.learning_rate for a site, server.learning_rate for the server"
@@ -27,6 +28,7 @@ _MEMORY = "write server.beta1 (first moment) and server.beta2 (second moment)"
 _FLOOR = "write server.tau, the floor of a step's denominator"
 _FOLDS = "write evaluation.folds; or, in a simulation: federation simulate PLAN --sites DIR --folds 5"
 _AVERAGE = "write server.iterate_average, such as 0.95: how much of the average so far a round keeps"
+_PERSONAL = "write a table [personal] with steps, learning_rate and, for MR-MTL, pull"
 _CODE = 'write task = "package.module:task" for code of your own'
 _NONE = (
     "there is no such setting: a site's steps are plain, so that their clipping and noise cover all they do"
@@ -59,6 +61,10 @@ WORDS: Mapping[str, str] = {
     "clip_norm": _CLIP,
     "l2_norm_clip": _CLIP,
     "sensitivity": _CLIP,
+    "target_unclipped_quantile": _ADAPT,
+    "target_quantile": _ADAPT,
+    "clip_norm_lr": _ADAPT,
+    "clipped_count_stddev": _ADAPT,
     "target_epsilon": _EPSILON,
     "eps": _EPSILON,
     "privacy_budget": _EPSILON,
@@ -99,6 +105,11 @@ WORDS: Mapping[str, str] = {
     "options": _VALUES,
     "betas": _MEMORY,
     "momentum": _MEMORY,
+    "personalization": _PERSONAL,
+    "fine_tuning": _PERSONAL,
+    "finetune_steps": _PERSONAL,
+    "mr_mtl": _PERSONAL,
+    "ditto": _PERSONAL,
     "epsilon_adam": _FLOOR,
     "adam_eps": _FLOOR,
     "ema": _AVERAGE,
@@ -107,7 +118,11 @@ WORDS: Mapping[str, str] = {
     "swa": _AVERAGE,
     "average_params": _AVERAGE,
     "module": _CODE,
-    "weight_decay": _NONE,
+    "weight_decay": 'write training.weight_decay beside training.optimizer = "adamw"',
+    "decay": 'write training.weight_decay beside training.optimizer = "adamw"',
+    "mu": "write training.proximal, the mu of FedProx",
+    "fedprox_mu": "write training.proximal, the mu of FedProx",
+    "proximal_mu": "write training.proximal, the mu of FedProx",
     "scheduler": _NONE,
     "lr_scheduler": _NONE,
     "nesterov": _NONE,

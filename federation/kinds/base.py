@@ -4,6 +4,7 @@
     record, patient   site                   NoisedSteps       what DP-SGD steps changed, noise inside every step
     record, patient   distributed, central   SummedGradients   clipped gradients of one Poisson batch
     client            any but none           ClippedUpdate     what training changed, clipped as a whole
+    client            the same, norm moves   AdaptiveUpdate    the same, and whether it was within the norm
     any               none                   PlainUpdate       what training changed
     record, patient   any, and no training   Tallies           the records' cells of a histogram, one round
     the round after the last                 Figures           right, wrong and loss over the held-out records
@@ -88,6 +89,10 @@ def once(
 class Work(Protocol):
     """What a site can do with its data in one round. Each result is a flat float64 vector (d,)."""
 
+    @property
+    def clipping_norm(self) -> float:
+        """The norm of the round: as it was sent, where a plan has it move."""
+
     def update(self) -> Tensor:
         """The params after local training minus those before."""
 
@@ -106,6 +111,10 @@ class Works(Protocol):
 
     Rows come in parts, each with the places of its sites among all that are asked, until all have one.
     """
+
+    @property
+    def clipping_norm(self) -> float:
+        """`Work.clipping_norm`: one for all."""
 
     def updates(self) -> Rows:
         """`Work.update` of each."""

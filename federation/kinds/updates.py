@@ -144,12 +144,17 @@ class NoisedSteps(FixedPoint):
         self.mechanism(parties).noise(Stream(os.urandom(32)))
 
     def span(self, parties: Parties, survivors: Collection[str]) -> Span:
-        """What local steps can make of clipped sums: by the batches under SGD, by the rule of another."""
+        """What local steps can make of clipped sums: by the batches under SGD, by the rule of another.
+
+        Of AdamW, whose decay moves large params far, it is what the range of the codec lets through.
+        """
         return Span.sum_of([self._span(parties, site) for site in survivors])
 
     def _span(self, parties: Parties, site: str) -> Span:
         training, length, rounding = self.rules.training, self.length(parties), self.codec(parties).step
         weight, root = self.weight(parties, site), math.sqrt(length)
+        if training.optimizer == "adamw":  # decay follows from the params, which this does not know
+            return Span.around(_BOUND, _BOUND * root)
         if training.optimizer != "sgd":
             far = (
                 weight * training.learning_rate * farthest(training.optimizer, training.local_steps)

@@ -11,11 +11,13 @@ from torch import Tensor, nn
 
 from federation.errors import CodeError, TaskError
 from federation.model.code import note_before_import
+from federation.model.images.cnn import Cnn
+from federation.model.sequences import gru, transformer
 from federation.model.shape import HIDDEN
 from federation.plan.outcomes import Classes, Outcome, Survival
-from federation.plan.tabular import TALLY
+from federation.plan.tabular import CNN, TALLY
 
-_Factory = Callable[[int, int], nn.Module]
+_Factory = Callable[..., nn.Module]  # of inputs and outputs; "cnn" also of where it finds its image
 
 
 class Intercepts(nn.Module):
@@ -59,17 +61,23 @@ _OF_HAZARDS: Final[Mapping[str, _Factory]] = {
     "additive": _hazards,
     "mlp": _mlp_of_hazards,
 }
+OF_WINDOWS: Final[Mapping[str, Callable[[int, int, int], nn.Module]]] = {
+    "gru": gru,
+    "transformer": transformer,
+}
+"""Models of windows `(inputs, outputs, steps)`: they have to know how many rows a record is made of."""
 _LINEAR: Final = ("logistic", "linear", "additive")
 BUILT_IN: Final[Mapping[str, _Factory]] = {
     **dict.fromkeys(_LINEAR, nn.Linear),
     "mlp": _mlp,
+    CNN: Cnn,
     TALLY: _tally,
 }
 
 
 def is_built_in_factory(model: object) -> bool:
     """Whether this makes a model of ours."""
-    return any(model is known for known in (*BUILT_IN.values(), *_OF_HAZARDS.values()))
+    return any(model is known for known in (*BUILT_IN.values(), *_OF_HAZARDS.values(), *OF_WINDOWS.values()))
 
 
 def factory(name: str, outcome: Outcome = Classes(2)) -> _Factory:  # noqa: B008  frozen

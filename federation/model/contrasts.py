@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from federation.plan.features import Wide
 from federation.plan.numerals import as_text
+from federation.plan.series.tasks import Series
 from federation.plan.tabular import TabularTask
 from federation.plan.tasks import Classification, Counting, Regression, TimeToEvent
 
@@ -40,11 +41,17 @@ class Contrast:
 
 
 def adds_up(task: object) -> bool:
-    """Whether the model of a task is a sum over its features, which params alone tell."""
+    """Whether the model of a task is a sum over its features, which params alone tell.
+
+    A linear model of a window is a sum, too, of as many weights a feature as rows: a curve for each says little.
+    Scores of a hinge loss add up, too, but to no log-odds.
+    """
     kinds = Classification | Regression | TimeToEvent | Counting
-    if not isinstance(task, kinds) or task.model not in ADDITIVE or task.rows is not None:
+    if isinstance(task, Series) or not isinstance(task, kinds):
         return False
-    return not any(isinstance(feature, Wide) for feature in task.features)
+    if task.model not in ADDITIVE or task.rows is not None:
+        return False
+    return task.learns_chances and not any(isinstance(feature, Wide) for feature in task.features)
 
 
 def contrasts(task: TabularTask) -> list[Contrast]:

@@ -98,6 +98,21 @@ class Output(Single):
 
 
 @dataclass(frozen=True)
+class Hinge(Known):
+    """The hinge loss of a support vector machine, of any number of classes (Weston and Watkins 1999).
+
+    Outputs are scores and no logits: what is learned is which class is ahead, by a margin of 1, and no chance.
+    """
+
+    def __call__(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """What each other class lacks of being 1 behind the record's own, the mean over all classes."""
+        own = torch.arange(outputs.shape[1], device=labels.device) == labels.unsqueeze(1)
+        ahead = (outputs * own).sum(dim=1, keepdim=True)
+        lacks = (1 + outputs - ahead).clamp(min=0)
+        return lacks.masked_fill(own, 0.0).mean(dim=1)
+
+
+@dataclass(frozen=True)
 class Hazards(Known):
     """The negative log likelihood of a person's intervals, added up: outputs are the logits of the hazards."""
 

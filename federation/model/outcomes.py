@@ -14,7 +14,7 @@ _STRATA: Final = 5  # of numbers
 
 
 def loss_of(outcome: Range | Survival | Counts | Tally) -> Known:
-    """The loss of an outcome; that of classes is `cross_entropy`."""
+    """The loss of an outcome; that of classes is `cross_entropy`, or what the plan names."""
     if isinstance(outcome, Tally):
         return Output()
     if isinstance(outcome, Range):

@@ -1,9 +1,9 @@
 """Turns a model's named tensors into one flat float32 vector, the form in which it travels, and back.
 
-Only parameters travel, so a model must have nothing else. We refuse buffers: they hold what was computed from
-records, outside of clipping and noise. We refuse BatchNorm even without its buffers: it makes the output of one
-record depend on the others in its batch, so that clipping a record's gradient no longer bounds what the record did.
-We refuse frozen parameters: they would be noised and moved for nothing.
+Only what is trained travels. Frozen parameters and buffers are the model's base (`federation.model.base`): every
+party has them already, and they must not change. We refuse BatchNorm in training mode: it makes the output of one
+record depend on the others in its batch, so that clipping a record's gradient no longer bounds what the record did,
+and it writes what it computed of records into buffers. In evaluation mode its statistics are constants of the base.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
-from torch.nn.parameter import UninitializedParameter
+from torch.nn.parameter import is_lazy
 
 from federation.errors import TaskError
+from federation.model.base import Kept, check_base, trained
 from federation.model.shape import params_digest as params_digest  # noqa: PLC0414 - from here, too
 from privacy.errors import MalformedMessage
 from privacy.wire import Octets
@@ -29,13 +30,13 @@ _LOOKED_AT = 2**20
 _SAME_MODEL = "have the task make the same model every time"
 _ADAPT = (
     "return adapted(model).module, from clients.training.adapt: "
-    "it replaces such layers and lists what is different"
+    "it replaces such layers and lists what is different; or freeze it, and put it into evaluation mode"
 )
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Names and shapes of a model's parameters, in the order of `named_parameters`."""
+    """Names and shapes of what a model trains, in the order of `named_parameters`."""
 
     names: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...]
@@ -44,7 +45,7 @@ class Layout:
     def of(cls, module: nn.Module) -> Self:
         """The layout of a model. TaskError if it cannot be trained privately or cannot travel."""
         _check(module)
-        names, parameters = zip(*module.named_parameters(), strict=True)
+        names, parameters = zip(*trained(module).items(), strict=True)
         return cls(names, tuple(tuple(parameter.shape) for parameter in parameters))
 
     @property
@@ -68,7 +69,7 @@ class Layout:
                 parameter.copy_(piece.reshape(parameter.shape))
 
     def _parameters(self, module: nn.Module) -> list[nn.Parameter]:
-        named = dict(module.named_parameters())
+        named = trained(module)
         if tuple(named) != self.names or tuple(tuple(p.shape) for p in named.values()) != self.shapes:
             raise TaskError("the model does not have the parameters of this layout", hint=_SAME_MODEL)
         return list(named.values())
@@ -81,7 +82,7 @@ def initial_params(factory: Callable[[], nn.Module], seed: int) -> Tensor:
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        model = factory()
+        model = factory.begun(seed) if isinstance(factory, Kept) else factory()
     return Layout.of(model).flatten(model)
 
 
@@ -108,24 +109,20 @@ def params_from_bytes(data: Octets, dimension: int) -> Tensor:
 
 def _check(module: nn.Module) -> None:
     for name, part in module.named_modules():
-        if isinstance(part, _BatchNorm):
+        if isinstance(part, _BatchNorm) and (part.training or not part.track_running_stats):
             raise TaskError(f"{_at(name, part)} mixes the records of a batch", hint=_ADAPT)
-        if isinstance(part, _InstanceNorm) and part.track_running_stats:
+        if isinstance(part, _InstanceNorm) and part.track_running_stats and part.training:
             raise TaskError(f"{_at(name, part)} keeps statistics of the records", hint=_ADAPT)
-    for name, _ in module.named_buffers():
-        hint = "keep constants as plain attributes or parameters"
-        raise TaskError(f'the model has a buffer, "{name}"', hint=hint)
-    parameters = dict(module.named_parameters())
-    if not parameters:
-        raise TaskError("the model has no parameters", hint="there is nothing to train")
-    for name, parameter in parameters.items():
-        if isinstance(parameter, UninitializedParameter):
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+        if is_lazy(tensor):
             raise TaskError(f'the parameter "{name}" has no shape yet', hint="do not use lazy modules")
+    parameters = trained(module)
+    if not parameters:
+        raise TaskError("the model has no parameters that are trained", hint="there is nothing to train")
+    for name, parameter in parameters.items():
         if parameter.dtype != torch.float32:
             raise TaskError(f'the parameter "{name}" is {parameter.dtype}', hint="make the model float32")
-        if not parameter.requires_grad:
-            hint = "train it, or keep it as a plain attribute"
-            raise TaskError(f'the parameter "{name}" is frozen', hint=hint)
+    check_base(module)
 
 
 def _at(name: str, part: nn.Module) -> str:

@@ -17,6 +17,7 @@ from federation.plan.features import MISSING, OTHER, Feature, Numeric, Wide
 from federation.plan.maps import hats
 from federation.plan.numerals import as_text
 from federation.plan.scales import corners, unscaled
+from federation.plan.tabular import TabularTask
 
 Numbers = NDArray[np.float64]
 
@@ -70,6 +71,13 @@ def middle_of(features: Sequence[Feature]) -> Numbers:
         for feature in features
     ]
     return np.concatenate(each)
+
+
+def middle_record(task: TabularTask) -> Numbers:
+    """The input (inputs,) of a record whose every row is in the middle, and 0 in columns of crosses."""
+    row, own = np.zeros(task.width), middle_of(task.features)
+    row[: len(own)] = own
+    return np.tile(row, task.steps)
 
 
 def _of_number(feature: Numeric) -> Points:

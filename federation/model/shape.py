@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from typing import Final
 
+from federation.model.images.sizes import params_of
 from federation.plan.outcomes import Survival, Tally
 from federation.plan.plan import Plan
-from federation.plan.tabular import MODELS, TabularTask
+from federation.plan.tabular import CNN, MODELS, TabularTask
 from privacy.wire import Octets, digest
 
 HIDDEN: Final = 64
 """Width of the one hidden layer of "mlp": public and fixed, like every shape."""
+RECURRENT: Final = 16
+"""Width of the state of "gru"."""
+ATTENDED: Final = 16
+HEADS: Final = 2
+FORWARD: Final = 32
+"""Width, heads and hidden layer of the one layer of "transformer"."""
 
 
 def known_dimension(plan: Plan) -> int | None:
@@ -21,11 +28,21 @@ def known_dimension(plan: Plan) -> int | None:
     inputs, outputs = table.inputs, table.outcome.outputs
     if isinstance(table.outcome, Tally):
         return inputs
+    if table.model == CNN and table.image is not None:
+        return params_of(inputs, outputs, table.image[1].shape)
     if isinstance(table.outcome, Survival):  # one score, and an intercept for each bin
         return outputs + ((inputs + 1) * HIDDEN + HIDDEN if table.model == "mlp" else inputs)
-    if table.model == "mlp":
-        return (inputs + 1) * HIDDEN + (HIDDEN + 1) * outputs
-    return (inputs + 1) * outputs
+    if table.model in ("gru", "transformer"):
+        return _of_windows(table, outputs)
+    return (inputs + 1) * HIDDEN + (HIDDEN + 1) * outputs if table.model == "mlp" else (inputs + 1) * outputs
+
+
+def _of_windows(table: TabularTask, outputs: int) -> int:
+    if table.model == "gru":
+        return 3 * RECURRENT * (table.width + 1 + RECURRENT + 1) + (RECURRENT + 1) * outputs
+    norms, attention = 3 * 2 * ATTENDED, 4 * ATTENDED * (ATTENDED + 1)
+    forward = (ATTENDED + 1) * FORWARD + (FORWARD + 1) * ATTENDED
+    return (table.width + 1) * ATTENDED + norms + attention + forward + (ATTENDED + 1) * outputs
 
 
 def params_digest(data: Octets) -> bytes:

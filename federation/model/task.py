@@ -18,15 +18,16 @@ from torch.nn import functional
 
 from federation.config.toml import inline
 from federation.errors import TaskError
-from federation.model.builtin import factory, imported, is_built_in_factory, said
+from federation.model.base import Kept, has_base, require_base
+from federation.model.builtin import OF_WINDOWS, factory, imported, is_built_in_factory, said
 from federation.model.code import require_here
-from federation.model.losses import Known
+from federation.model.losses import Hinge, Known
 from federation.model.outcomes import loss_of
 from federation.model.params import Layout
 from federation.plan.identifiers import digest_of
 from federation.plan.outcomes import Classes, Outcome
 from federation.plan.plan import Plan
-from federation.plan.tabular import TabularTask
+from federation.plan.tabular import CNN, TabularTask
 from federation.plan.tasks import Classification
 from privacy.errors import UnsafeParameters
 
@@ -116,14 +117,19 @@ class Task:
 def build_task(plan: Plan) -> Task:
     """The plan's task, its model tried once. TaskError if the user's code fails or does not fit.
 
-    CodeError if it is not there, or not the code that the plan pins.
+    CodeError if it is not there, or not the code that the plan pins; OtherBase for another base than it pins.
     """
     name, table = plan.federation.name, plan.task
     require_here(plan)
     task = _tabular(name, table) if isinstance(table, TabularTask) else _own(table)
     with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(plan.federation.seed)
         model = _model(task)
         Layout.of(model)
+        require_base(plan, task.name, model)
+        if has_base(model):
+            task = replace(task, model=Kept(task.model, plan.federation.seed, model))
+            model = _model(task)
         if isinstance(table, TabularTask):
             _check_outputs(model, table)
     _check_figures(plan, task)
@@ -173,10 +179,22 @@ def weighed(labels: Tensor, class_weights: Sequence[float], like: Tensor) -> Ten
 
 def _tabular(name: str, table: TabularTask) -> Task:
     outcome = table.outcome
-    model = partial(factory(table.model, outcome), table.inputs, outcome.outputs)
-    loss = cross_entropy if isinstance(outcome, Classes) else loss_of(outcome)
+    if table.model in OF_WINDOWS:
+        model = partial(OF_WINDOWS[table.model], table.inputs, outcome.outputs, table.steps)
+    else:
+        model = partial(factory(table.model, outcome), table.inputs, outcome.outputs, *_shown(table))
+    loss = loss_of(outcome) if not isinstance(outcome, Classes) else _of_classes(table)
     weights = table.shares if isinstance(table, Classification) else ()
     return Task(name=name, model=model, loss=loss, outcome=outcome, class_weights=weights)
+
+
+def _of_classes(table: TabularTask) -> Callable[[Tensor, Tensor], Tensor]:
+    return cross_entropy if table.learns_chances else Hinge()
+
+
+def _shown(table: TabularTask) -> tuple[int, tuple[int, int, int]] | tuple[()]:
+    """Where a network finds its image, if its model is one."""
+    return (table.image[0], table.image[1].shape) if table.model == CNN and table.image is not None else ()
 
 
 def _own(name: str) -> Task:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from xml.etree import ElementTree
 
 from federation.papers.facts import BLANK, SIMULATED, Facts
+from federation.plan.encoder import encoders_of, promise
 from federation.report import wording
 from federation.report.fairness.gaps import NO_VERDICT, gaps
 from federation.report.fairness.words import figures_by_group, gap_title, ranged
@@ -79,6 +80,8 @@ def _content(facts: Facts) -> Iterator[_Field]:
                         *_simulated(report),
                         *wording.assumptions(report),
                         *_people(facts),
+                        *(promise(one.name, one.trained_on) for one in encoders_of(facts.plan.task)),
+                        *_base(facts),
                         *facts.risks[:2],
                         _TESTED,
                     ]
@@ -109,6 +112,12 @@ def _content(facts: Facts) -> Iterator[_Field]:
 
 def _simulated(report: Report) -> list[str]:
     return [SIMULATED] if report.simulated else []
+
+
+def _base(facts: Facts) -> list[str]:
+    """What of the model was there before, and what is not promised."""
+    base = facts.plan.base
+    return [] if base is None else [f"A frozen base, {base.digest}, was trained on: {base.told}"]
 
 
 def _keywords(facts: Facts) -> list[str]:
@@ -148,7 +157,12 @@ def _system(facts: Facts) -> list[_Field]:
         ("OutputAndInputDataTypes", f"Inputs: {facts.inputs}. Output: {facts.predicts}."),
         (
             "DevelopmentDataCharacterization",
-            f"The sites disclose nothing of their records beyond what the plan makes public. {BLANK}",
+            " ".join(
+                [
+                    f"The sites disclose nothing of their records beyond what the plan makes public. {BLANK}",
+                    *_base(facts),
+                ]
+            ),
         ),
         ("BiasMitigationApproaches", BLANK),
         ("OngoingMaintenance", f"{BLANK}. Retention: {facts.purpose('retention')}"),

@@ -13,7 +13,7 @@ from federation.audit.outcome import Audit
 from federation.config.purpose import TITLES
 from federation.errors import AuditFailure
 from federation.plan.plan import Plan, load
-from federation.plan.tabular import COUNTS, REGRESSION, SURVIVAL, TabularTask
+from federation.plan.tabular import COUNTS, REGRESSION, SERIES_REGRESSION, SURVIVAL, TabularTask
 from federation.plan.tasks import Classification
 from federation.report import evaluated, wording
 from federation.report.files import read_report
@@ -24,6 +24,7 @@ from federation.words import many
 
 _PREDICTED = {
     REGRESSION: "a number",
+    SERIES_REGRESSION: "a number",
     SURVIVAL: "a time until an event",
     COUNTS: "a count",
 }
@@ -32,6 +33,9 @@ _MODELS = {
     "linear": "linear model",
     "additive": "additive model: a curve for each number",
     "mlp": "neural network (multilayer perceptron)",
+    "cnn": "neural network (convolutional, of images)",
+    "gru": "recurrent neural network (GRU)",
+    "transformer": "small transformer",
     "tally": "none: a table of sums",
 }
 _PARTS = {"record": "records", "patient": "patients", "client": "sites"}
@@ -180,7 +184,8 @@ class Facts:
         task = self.plan.task
         if not isinstance(task, TabularTask):
             return f"what the code {task} reads"
-        return ", ".join(feature.name for feature in task.features)
+        named = ", ".join(feature.name for feature in task.features)
+        return f"{named} (of {task.steps} rows of a series)" if task.steps > 1 else named
 
     @property
     def figures(self) -> tuple[tuple[str, str], ...]:

@@ -29,6 +29,15 @@ _TIME = r"(?:[ T]\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?(?: ?(?:Z|[+-]\d{2}:?(?:\d{
 _FORMAT = 'write for example: date = "%Y-%m-%d", or "%d.%m.%Y"; %b and %B are English months'
 
 
+def checked_form(form: str) -> str:
+    """A way to write dates, if it has each part of one; a Mistake otherwise."""
+    named = _DIRECTIVE.findall(form)
+    has_all = sorted(named) in (sorted(f"Yd{month}") for month in "mbB")
+    if not has_all or "%" in _DIRECTIVE.sub("", form) or not form.isprintable():
+        raise Mistake("must hold %Y, %m and %d once each, and no other directive", _FORMAT)
+    return form
+
+
 class Date(Table):
     """A feature that is a date, written as `date` says or as ISO 8601 has it; a time of day beside it is left out.
 
@@ -64,11 +73,7 @@ class Date(Table):
     @field_validator("date")
     @classmethod
     def _readable(cls, form: str) -> str:
-        named = _DIRECTIVE.findall(form)
-        has_all = sorted(named) in (sorted(f"Yd{month}") for month in "mbB")
-        if not has_all or "%" in _DIRECTIVE.sub("", form) or not form.isprintable():
-            raise Mistake("must hold %Y, %m and %d once each, and no other directive", _FORMAT)
-        return form
+        return checked_form(form)
 
     @field_validator("take")
     @classmethod

@@ -14,8 +14,10 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from federation.config.schema import Mistake, Table, Texts
 from federation.plan.dates import Date
+from federation.plan.encoder import Encoder
 from federation.plan.identifiers import are_told_apart, cleaned
 from federation.plan.numeric import MISSING, Numeric
+from federation.plan.pictures import Picture
 from federation.plan.wide import Wide, Words
 from federation.words import printable
 from privacy.wire import digest
@@ -25,9 +27,11 @@ __all__ = [
     "OTHER",
     "Categorical",
     "Date",
+    "Encoder",
     "Feature",
     "Hashed",
     "Numeric",
+    "Picture",
     "Wide",
     "Words",
     "told_apart",
@@ -110,13 +114,15 @@ class Hashed(Table):
         return int.from_bytes(said, "big") % self.hash
 
 
-_KINDS = {"values": "categorical", "hash": "hashed", "date": "date", "text": "words"}
+_KINDS = {"values": "categorical", "hash": "hashed", "date": "date", "text": "words", "image": "picture"}
 
 
 def _kind_of_feature(feature: Any) -> str:
-    """By the key that only one kind has."""
+    """By the key that only one kind has; of texts by what reads them."""
     has = feature.__contains__ if isinstance(feature, Mapping) else type(feature).model_fields.__contains__
-    return next((kind for key, kind in _KINDS.items() if has(key)), "numeric")
+    kind = next((kind for key, kind in _KINDS.items() if has(key)), "numeric")
+    text = feature.get("text") if isinstance(feature, Mapping) else getattr(feature, "text", None)
+    return "encoder" if kind == "words" and text == "encoder" else kind
 
 
 Feature = Annotated[
@@ -124,7 +130,9 @@ Feature = Annotated[
     | Annotated[Categorical, Tag("categorical")]
     | Annotated[Hashed, Tag("hashed")]
     | Annotated[Date, Tag("date")]
-    | Annotated[Words, Tag("words")],
+    | Annotated[Words, Tag("words")]
+    | Annotated[Picture, Tag("picture")]
+    | Annotated[Encoder, Tag("encoder")],
     Discriminator(_kind_of_feature),
 ]
 

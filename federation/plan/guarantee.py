@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from federation.kinds.adaptive import AdaptiveUpdate
 from federation.plan.plan import Plan
 from privacy.accounting.costs import Cost, cost
 from privacy.accounting.events import MAX_EPSILON, MAX_GROUP
@@ -97,6 +98,21 @@ def told_of_parts(rows: Iterable[tuple[str, float | None]]) -> str:
         "clipped together, is in the sum or not. A part that differs may turn that into its opposite, and so move "
         "the sum twice as far."
     )
+
+
+def clipping_facts(plan: Plan, cohort: int, norms: Sequence[float | None] = ()) -> dict[str, Any]:
+    """How the clipping norm moves, and what noise is left for the update in a cohort of this size; else nothing."""
+    privacy, kind = plan.privacy, plan.kind
+    if not isinstance(kind, AdaptiveUpdate) or privacy.clipping_bounds is None:
+        return {}
+    facts = {
+        "quantile": privacy.clipping_quantile,
+        "bounds": list(privacy.clipping_bounds),
+        "rate": privacy.clipping_rate,
+        "noise": privacy.clipping_noise,
+        "update_noise_multiplier": kind.update_noise(cohort // (plan.secure_aggregation.groups or 1)),
+    }
+    return {"clipping": facts | ({"last": norms[-1]} if norms else {})}
 
 
 def epsilons(spent: Cost) -> dict[str, Any]:

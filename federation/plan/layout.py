@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from federation.plan.tabular import TabularTask
 
@@ -11,7 +11,8 @@ from federation.plan.tabular import TabularTask
 class Column:
     """One column of the input: which feature it is of, and what of it. `part` is empty where it is the feature.
 
-    `times` is the column of another feature that it is multiplied by, in a cross.
+    `times` is the column of another feature that it is multiplied by, in a cross. `back`: so many rows before the
+    last one of a record, where it is a window of several.
 
     >>> Column("age", "").name, Column("cp", "= 4").name, Column("age", "", Column("sex", "= F")).name
     ('age', 'cp = 4', 'age x sex = F')
@@ -20,12 +21,14 @@ class Column:
     feature: str
     part: str
     times: Column | None = None
+    back: int = 0
 
     @property
     def name(self) -> str:
         """As people read it."""
         own = f"{self.feature} {self.part}" if self.part else self.feature
-        return own if self.times is None else f"{own} x {self.times.name}"
+        whole = own if self.times is None else f"{own} x {self.times.name}"
+        return f"{whole} ({self.back} before)" if self.back else whole
 
 
 def layout(task: TabularTask) -> tuple[Column, ...]:
@@ -37,4 +40,5 @@ def layout(task: TabularTask) -> tuple[Column, ...]:
         for column in of[first]
         for other in of[second]
     ]
-    return (*(column for columns in of.values() for column in columns), *crossed)
+    row = (*(column for columns in of.values() for column in columns), *crossed)
+    return tuple(replace(column, back=back) for back in reversed(range(task.steps)) for column in row)

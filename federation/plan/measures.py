@@ -14,6 +14,7 @@ SIGNED: Final = ("calibration",)
 """Metrics of which neither more nor less is better, but nearer to 0."""
 LESS_IS_BETTER: Final = ("loss", "brier")
 _OF_ERRORS: Final = ("mae", "rmse", "deviance", "mean_brier", "calibration_by_tenth")  # of what is no class
+_OF_CHANCES: Final = ("loss", "brier", "calibration")
 _OF_TWO: Final = ("ks", "calibration")
 _RECALL_AT: Final = re.compile(r"recall_at_[1-9][0-9]?")
 
@@ -45,8 +46,13 @@ def is_known(name: str) -> bool:
     return name in KNOWN or is_recall_at(name)
 
 
-def check_metrics(metrics: tuple[str, ...], threshold: float | None, classes: int) -> None:
-    """Mistake for a metric that is none, or that needs two classes; and for a threshold that does."""
+def check_metrics(
+    metrics: tuple[str, ...], threshold: float | None, classes: int, *, has_chances: bool = True
+) -> None:
+    """Mistake for a metric that is none, or needs two classes, or scores that are chances.
+
+    And for a threshold, which needs both.
+    """
     place = ("evaluation", "metrics")
     for name in metrics:
         if not is_known(name):
@@ -54,6 +60,12 @@ def check_metrics(metrics: tuple[str, ...], threshold: float | None, classes: in
         if classes != 2 and (name in _OF_TWO or is_recall_at(name)):
             hint = "remove it, or choose auc, brier or loss, which many classes have"
             raise Mistake(f'"{name}" needs two classes, and task.classes has {classes}', hint, place)
+        if not has_chances and name in _OF_CHANCES:
+            hint = "remove it, or choose auc, ks or accuracy; or remove task.loss"
+            raise Mistake(f'"{name}" judges chances, and a hinge loss learns none', hint, place)
+    if threshold is not None and not has_chances:
+        hint = "remove it: the class with the higher score is the answer"
+        raise Mistake("is of chances, and a hinge loss learns none", hint, ("evaluation", "threshold"))
     if threshold is not None and classes != 2:
         reason = f"needs two classes, and task.classes has {classes}"
         raise Mistake(

@@ -13,18 +13,22 @@ import csv
 import hashlib
 import io
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import date
 
 import numpy as np
 from numpy.typing import NDArray
 
 from federation.errors import TaskError
-from federation.plan.features import Categorical, Feature, Hashed, Numeric, Words
+from federation.plan.features import Categorical, Date, Encoder, Hashed, Numeric, Picture, Words
+from federation.plan.mock_pictures import Drawing, drawn
 from federation.plan.mock_targets import levels_of, targets
 from federation.plan.numerals import as_text
 from federation.plan.plan import Plan
 from federation.plan.scales import unscaled
+from federation.plan.series.mock import lengths, rows_of_windows, times
+from federation.plan.series.tasks import Series
 from federation.plan.tabular import TabularTask
 from privacy.canonical import canonical
 from privacy.mechanism.noise import Stream
@@ -70,10 +74,14 @@ Numbers = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class MockTable:
-    """Made-up records: the names of the columns, then for each column a cell per record."""
+    """Made-up records: the names of the columns, then for each column a cell per record.
+
+    `pictures` are the images that cells name, by their file's name.
+    """
 
     header: tuple[str, ...]
     columns: tuple[tuple[str, ...], ...]
+    pictures: Mapping[str, Drawing] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.columns[0])
@@ -97,16 +105,32 @@ def mock_table(plan: Plan, site: str, rows: int, seed: int = 0) -> MockTable:
         hint = "write such files by hand: only that code knows what is in them"
         raise TaskError(f"{task}: the plan names code and no columns, so nothing can be made up", hint=hint)
     signal, draws = _stream(task, seed, ""), _stream(task, seed, site)
-    owners = _owners(draws, rows, _most_rows(plan) if task.patient is not None else 1)
+    if isinstance(task, Series):
+        owners, steps = lengths(draws, rows, task)
+    else:
+        owners, steps = _owners(draws, rows, _most_rows(plan) if task.patient is not None else 1), None
     count = levels_of(task)
     labels = (_shuffled(draws, int(owners[-1]) + 1) % count)[owners]
     strength = _LEAN / math.sqrt(len(task.features))
     columns = {task.patient: _names(site, owners)} if task.patient is not None else {}
+    pictures = dict[str, Drawing]()
     for feature in task.features:
         leans = _shuffled(signal, count)[labels]
-        columns[feature.name] = _cells(feature, draws, leans, count, strength)
+        if isinstance(feature, Picture):
+            cells, made = drawn(feature, site, leans, count, draws.words)
+            columns[feature.name] = cells if feature.missing is None else _some(cells, ("",), draws, _RARE)
+            pictures |= made
+        else:
+            columns[feature.name] = _cells(feature, draws, leans, count, strength)
     columns |= targets(task, labels, lambda size: _uniform(draws, size))
-    return MockTable(tuple(columns), tuple(columns.values()))
+    if isinstance(task, Series) and steps is not None:
+        columns |= times(task, owners, steps)
+    return MockTable(tuple(columns), tuple(columns.values()), pictures)
+
+
+def rows_for(task: TabularTask, records: int) -> int:
+    """How many rows of made-up records hold so many records, or a few more."""
+    return rows_of_windows(task, records) if isinstance(task, Series) else records
 
 
 def _stream(task: TabularTask, seed: int, site: str) -> Stream:
@@ -136,7 +160,13 @@ def _names(site: str, owners: Places) -> tuple[str, ...]:
     return tuple(f"{site}-patient-{owner + 1:0{width}}" for owner in owners.tolist())
 
 
-def _cells(feature: Feature, stream: Stream, leans: Places, classes: int, strength: float) -> tuple[str, ...]:
+def _cells(
+    feature: Numeric | Categorical | Hashed | Date | Words | Encoder,
+    stream: Stream,
+    leans: Places,
+    classes: int,
+    strength: float,
+) -> tuple[str, ...]:
     """A cell per record. `leans` ranks the record's class among all classes, as this column has it."""
     if isinstance(feature, Numeric):
         cells = _numbers(feature, stream, 2 * leans / (classes - 1) - 1, strength)
@@ -145,7 +175,7 @@ def _cells(feature: Feature, stream: Stream, leans: Places, classes: int, streng
         cells = _some(cells, _OTHERS, stream, _RARE) if feature.other else cells
     elif isinstance(feature, Hashed):
         cells = _values(_codes(feature), stream, leans, strength)
-    elif isinstance(feature, Words):
+    elif isinstance(feature, Words | Encoder):
         cells = _texts(stream, leans, strength)
     else:
         days = _numbers(feature.range, stream, 2 * leans / (classes - 1) - 1, strength)

@@ -23,6 +23,7 @@ from federation.config.toml import Document, write
 from federation.config.toml import parse as parse_toml
 from federation.config.toml import read as read_toml
 from federation.errors import InputError, PlanError
+from federation.kinds.adaptive import AdaptiveUpdate
 from federation.kinds.base import Kind
 from federation.kinds.figures import Figures
 from federation.kinds.folds import check_folds, plays, tests
@@ -32,6 +33,7 @@ from federation.kinds.updates import NoisedSteps, PlainUpdate
 from federation.plan.cells import check_cells
 from federation.plan.measures import check_metrics
 from federation.plan.outcomes import Classes
+from federation.plan.series.tasks import check_whole
 from federation.plan.tabular import CODE, KINDS, MODELS, TabularTask
 from federation.plan.tallies.chosen import TabularKind, settled
 from federation.plan.tallies.tasks import Curves, Statistics
@@ -214,7 +216,7 @@ def kind_of(rules: Rules) -> Kind:
     if privacy.noise == "none":
         return PlainUpdate(rules)
     if privacy.unit == "client":
-        return ClippedUpdate(rules)
+        return AdaptiveUpdate(rules) if privacy.adapts else ClippedUpdate(rules)
     return NoisedSteps(rules) if privacy.noise == "site" else SummedGradients(rules)
 
 
@@ -379,13 +381,19 @@ def _figures_fit(plan: Plan) -> None:
         plan.figures.check()
 
 
+def _personal_fits(plan: Plan) -> None:
+    """A personal model is trained further; a table of counts has none."""
+    if plan.personal is not None and plan.task_is_tally:
+        raise Mistake("means nothing where nothing is trained", "remove the table", ("personal",))
+
+
 def _metrics_exist(plan: Plan) -> None:
     """The user's own task may bring metrics; a built-in one has ours."""
     if not isinstance(plan.task, TabularTask):
         return
     outcome, (metrics, threshold) = plan.task.outcome, (plan.evaluation.metrics, plan.evaluation.threshold)
     if isinstance(outcome, Classes):
-        check_metrics(metrics, threshold, outcome.count)
+        check_metrics(metrics, threshold, outcome.count, has_chances=plan.task.learns_chances)
         return
     if threshold is not None:
         raise Mistake("is of classes only", "remove it", ("evaluation", "threshold"))
@@ -396,6 +404,6 @@ def _metrics_exist(plan: Plan) -> None:
 
 
 _CHECKS = (
-    *(_code_is_own, _patients_known, _kind_fits, _cohort_hides, _metrics_exist),
-    *(_figures_fit, _noise_known, _excess_fits, _sums_hide, _groups_fit, _groups_hide),
+    *(_code_is_own, _patients_known, check_whole, _kind_fits, _cohort_hides, _metrics_exist),
+    *(_figures_fit, _noise_known, _personal_fits, _excess_fits, _sums_hide, _groups_fit, _groups_hide),
 )

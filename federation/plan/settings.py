@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from federation.plan.features import Feature, Numeric, Wide
 from federation.plan.outcomes import error_at_first
 from federation.plan.plan import Plan
+from federation.plan.series.tasks import NETWORKS, Series
 from federation.plan.tabular import MODELS, TabularTask
 from privacy.accounting.calibration import noise_multiplier
 
@@ -65,7 +66,8 @@ def typical_length(task: TabularTask) -> float:
     """About the length of a record as the model's input, with the 1 for the bias: from the plan alone."""
     squares = {feature.name: _square(feature) for feature in task.features}
     crossed = math.fsum(squares[first] * squares[second] for first, second in task.cross or ())
-    return math.sqrt(1 + (1 if task.rows == "unit" else math.fsum(squares.values()) + crossed))
+    row = 1 if task.rows == "unit" else math.fsum(squares.values()) + crossed
+    return math.sqrt(1 + task.steps * row)
 
 
 def first_gradient(length: float, error: float) -> float:
@@ -90,9 +92,15 @@ def hints(plan: Plan, params: int) -> Iterator[str]:
     """Where a plan is far from the rule, by the plan alone: a norm, a learning rate, a floor of the optimizer."""
     if plan.privacy.unit == "client":
         return
-    yield from _of_clip(plan)
-    yield from _of_rate(plan)
+    if not is_network_of_series(plan.task):
+        yield from _of_clip(plan)
+        yield from _of_rate(plan)
     yield from _of_tau(plan, params)
+
+
+def is_network_of_series(task: object) -> bool:
+    """Whether the rule says nothing: how long a gradient through time is does not follow from the plan's ranges."""
+    return isinstance(task, Series) and task.model in NETWORKS
 
 
 def _square(feature: Feature) -> float:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal, Self
 from pydantic import Field, Strict, ValidationInfo, field_validator, model_validator
 
 from federation.config.schema import Mistake, Table, nearest
-from federation.plan.features import Feature, Numeric
+from federation.plan.features import Feature, Numeric, Picture
 from federation.plan.identifiers import cleaned
 from federation.plan.maps import check_crosses
 from federation.plan.outcomes import Outcome
@@ -24,12 +24,17 @@ SURVIVAL: Final = "survival"
 COUNTS: Final = "tabular-counts"
 STATISTICS: Final = "table-statistics"
 CURVES: Final = "survival-curves"
+SERIES_CLASSIFICATION: Final = "series-classification"
+SERIES_REGRESSION: Final = "series-regression"
 TALLIES: Final = (STATISTICS, CURVES)
 """The kinds that train nothing."""
-KINDS: Final = (CLASSIFICATION, REGRESSION, SURVIVAL, COUNTS, *TALLIES)
+SERIES: Final = (SERIES_CLASSIFICATION, SERIES_REGRESSION)
+"""Those whose records are windows of rows."""
+KINDS: Final = (CLASSIFICATION, REGRESSION, SURVIVAL, COUNTS, *SERIES, *TALLIES)
 
 TALLY: Final = "tally"
-MODELS = ("logistic", "linear", "additive", "mlp", TALLY)
+CNN: Final = "cnn"
+MODELS = ("logistic", "linear", "additive", "mlp", CNN, "gru", "transformer", TALLY)
 KNOTS = 8
 """Of a number in an additive model, where the plan does not say."""
 CODE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
@@ -64,6 +69,8 @@ class TabularTask(Table):
         "tabular-counts",
         "table-statistics",
         "survival-curves",
+        "series-classification",
+        "series-regression",
     ] = Field(examples=['"tabular-classification"'])
     target: str = Field(min_length=1, examples=['"num"'])
     patient: str | None = Field(default=None, min_length=1, examples=['"patient_id"'])
@@ -118,6 +125,13 @@ class TabularTask(Table):
         return self
 
     @model_validator(mode="after")
+    def _has_an_image(self) -> Self:
+        if self.model == CNN and self.image is None:
+            reason = 'is for a table with one feature that is image = "pixels"'
+            raise Mistake(reason, "add it, or choose another model", ("model",))
+        return self
+
+    @model_validator(mode="after")
     def _maps_fit(self) -> Self:
         if self.model == "additive" and self.rows is not None:
             reason = (
@@ -146,7 +160,7 @@ class TabularTask(Table):
         apart = {cleaned(name): self.shown[key] for key, name in self.told.items()}
         patient = None if self.patient is None else cleaned(self.patient)
         for name, reason in apart.items():
-            if name in read:
+            if name in read and not (self.sees_target and name == cleaned(self.target)):
                 raise Mistake(reason, "remove it", ("features", read[name]))
         if patient in read:
             reason = "says whose a row is, which a model must not see"
@@ -163,10 +177,25 @@ class TabularTask(Table):
         raise NotImplementedError
 
     @property
+    def learns_chances(self) -> bool:
+        """Whether scores of classes are chances: not what a hinge loss learns."""
+        return True
+
+    @property
     def told(self) -> dict[str, str]:
         """The columns beside the features that a row is learned from, by their keys."""
         named = {key: getattr(self, key) for key in self.shown}
         return {key: name for key, name in named.items() if name is not None}
+
+    @property
+    def sees_target(self) -> bool:
+        """Whether the target may be a feature, too: of rows other than the one that is predicted."""
+        return False
+
+    @property
+    def steps(self) -> int:
+        """How many rows a record is made of."""
+        return 1
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -174,8 +203,23 @@ class TabularTask(Table):
         return (*(feature.name for feature in self.features), *self.told.values())
 
     @property
+    def image(self) -> tuple[int, Picture] | None:
+        """The one feature that is an image in pixels, and the input that it begins at; None if there is not one."""
+        at, found = 0, list[tuple[int, Picture]]()
+        for feature in self.features:
+            if isinstance(feature, Picture) and feature.cell is None:
+                found.append((at, feature))
+            at += len(feature.parts)
+        return found[0] if len(found) == 1 else None
+
+    @property
     def inputs(self) -> int:
-        """Width of the model's input."""
+        """Width of the model's input: of all rows of a record, one after the other."""
+        return self.steps * self.width
+
+    @property
+    def width(self) -> int:
+        """Columns that a row becomes."""
         widths = {feature.name: len(feature.parts) for feature in self.features}
         crossed = sum(widths[first] * widths[second] for first, second in self.cross or ())
         return sum(widths.values()) + crossed

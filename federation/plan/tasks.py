@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from federation.config.schema import Mistake, Table, Texts
 from federation.plan.features import told_apart
 from federation.plan.grouped import Grouped, check_grouped, values_of
 from federation.plan.outcomes import Classes, Counts, Range, Survival
-from federation.plan.tabular import COUNTS, REGRESSION, SURVIVAL, TALLIES, TabularTask
+from federation.plan.tabular import COUNTS, REGRESSION, SERIES_REGRESSION, SURVIVAL, TALLIES, TabularTask
 from federation.plan.weights import Weights, check_weights, shares
 
 MOST_BINS = 200
@@ -20,19 +20,39 @@ _MOST_COUNTED = 10**6
 
 
 class Classification(TabularTask):
-    """`kind = "tabular-classification"`: one of a few classes. `grouped`: the values of those that join several."""
+    """`kind = "tabular-classification"`: one of a few classes. `grouped`: the values of those that join several.
 
-    models: ClassVar[tuple[str, ...]] = ("logistic", "additive", "mlp")
+    `loss` is absent for cross-entropy, also where it is written out, so that a plan without it keeps its digest. Of
+    two classes "bce" is the same loss: the binary cross-entropy of the second output less the first.
+    """
+
+    models: ClassVar[tuple[str, ...]] = ("logistic", "additive", "mlp", "cnn")
     shape: ClassVar[tuple[str, ...]] = ("target", "classes", "grouped")
 
     classes: Texts = Field(examples=['["0", "1"]'])
     grouped: Grouped | None = Field(default=None, examples=['{ ill = ["1", "2"] }'])
     class_weights: Weights | None = Field(default=None, examples=['{ "1" = 5.0 }'])
+    loss: Literal["cross-entropy", "bce", "hinge"] | None = Field(default=None, examples=['"hinge"'])
 
     @field_validator("classes")
     @classmethod
     def _distinct(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
         return told_apart(classes, least=2)
+
+    @field_validator("loss")
+    @classmethod
+    def _absent_for_the_usual(
+        cls, loss: Literal["cross-entropy", "bce", "hinge"] | None, info: ValidationInfo
+    ) -> Literal["hinge"] | None:
+        if loss == "bce" and len(info.data.get("classes", "01")) != 2:
+            hint = 'remove it: cross-entropy is that of more classes; or write "hinge"'
+            raise Mistake("is of two classes", hint)
+        return "hinge" if loss == "hinge" else None
+
+    @property
+    def learns_chances(self) -> bool:
+        """Whether the outputs are logits, so that scores are chances."""
+        return self.loss is None
 
     @property
     def outcome(self) -> Classes:
@@ -75,7 +95,7 @@ class Regression(TabularTask):
     `huber` is the error, in the target's unit, from which on the loss grows with the error, not with its square.
     """
 
-    models: ClassVar[tuple[str, ...]] = ("linear", "additive", "mlp")
+    models: ClassVar[tuple[str, ...]] = ("linear", "additive", "mlp", "cnn")
     shape: ClassVar[tuple[str, ...]] = ("target", "target_range")
 
     target_range: Span = Field(examples=["{ low = 0, high = 100 }"])
@@ -144,7 +164,7 @@ class Counting(TabularTask):
     `exposure` names a column with what a count is counted over, such as months: a model then learns the rate.
     """
 
-    models: ClassVar[tuple[str, ...]] = ("linear", "additive", "mlp")
+    models: ClassVar[tuple[str, ...]] = ("linear", "additive", "mlp", "cnn")
     shape: ClassVar[tuple[str, ...]] = ("target", "most", "exposure")
     shown: ClassVar[Mapping[str, str]] = {
         **TabularTask.shown,
@@ -164,6 +184,7 @@ def usual_metrics(task: object) -> tuple[str, ...] | None:
     """The metrics of a `[task]` as a file has it, where those of classes mean nothing; None where they do."""
     usual: Mapping[str, tuple[str, ...]] = {
         REGRESSION: Range.usual,
+        SERIES_REGRESSION: Range.usual,
         SURVIVAL: Survival.usual,
         COUNTS: Counts.usual,
         **dict.fromkeys(TALLIES, ()),

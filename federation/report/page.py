@@ -13,7 +13,9 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from federation.config.base import told as told_base
 from federation.config.purpose import lines as told_purpose
+from federation.plan.encoder import promise
 from federation.plan.guarantee import told_of_parts
 from federation.plan.measures import SIGNED
 from federation.report import judged, tabulated, wording
@@ -67,8 +69,10 @@ def render(report: Report, verdict: str = "", *, curves: bool = True, section: S
         counted=_counted(report),
         tables=report.tables,
         tabulated=tabulated,
-        model=wording.model(report),
+        model=" ".join(filter(None, [wording.model(report), wording.clipping(report)])),
+        read_by=[promise(one.column, one.trained_on) for one in report.encoders or ()],
         purpose=list(told_purpose(report.purpose or {})),
+        base=None if report.base is None else told_base(report.base.trained_on, report.base.run),
         fold=wording.fold(report),
         sums=wording.sums(report.transcripts),
         unlikely=wording.unlikely(report),
@@ -96,6 +100,7 @@ def render(report: Report, verdict: str = "", *, curves: bool = True, section: S
         gaps=fairness.gap_rows(report.evaluation),
         no_verdict=gaps.NO_VERDICT,
         worse=fairness.worse(report.evaluation),
+        personal=fairness.personal(report.evaluation),
         gains=dict(fairness.gain_rows(report.evaluation)),
         taken={} if report.timing.energy is None else report.timing.energy.sites,
         energy=fairness.energy(report),

@@ -6,7 +6,8 @@ from typing import Any
 
 from federation.kinds.folds import folds_facts
 from federation.model.shape import known_dimension
-from federation.plan.guarantee import cost_for, of_two, with_risk
+from federation.plan.encoder import encoders_of, promise
+from federation.plan.guarantee import clipping_facts, cost_for, of_two, with_risk
 from federation.plan.plan import Plan
 from federation.plan.settings import hints
 from federation.round.cohort import stand_ins
@@ -26,7 +27,8 @@ def plan_facts(plan: Plan, size: int, sites: int | None = None) -> dict[str, Any
     What depends on how many take part is told of the cohort that so many `sites` make, which declare a `size` each;
     of the smallest cohort where their number is open.
     """
-    dimension, least, usual = _dimension(plan), plan.cohort.minimum, planned_cohort(plan, sites)
+    dimension, base = _model(plan)
+    least, usual = plan.cohort.minimum, planned_cohort(plan, sites)
     event, rules = plan.kind.event, _terms(plan, size, least, dimension).parameters
     terms = _terms(plan, size, least if sites is None else usual, dimension)
     return {
@@ -35,6 +37,8 @@ def plan_facts(plan: Plan, size: int, sites: int | None = None) -> dict[str, Any
         "rounds": plan.federation.rounds,
         **folds_facts(plan),
         "model_parameters": dimension,
+        **_encoders(plan),
+        **base,
         **_code(plan),
         **_purpose(plan),
         "private": plan.is_private,
@@ -44,12 +48,14 @@ def plan_facts(plan: Plan, size: int, sites: int | None = None) -> dict[str, Any
         "delta": plan.privacy.delta,
         "noise_multiplier": event.noise_multiplier if isinstance(event, GaussianEvent) else None,
         **_costs(plan, usual),
+        **clipping_facts(plan, usual),
         **_average(plan),
+        **_personal(plan),
         **_groups(plan, usual),
         **of_two(plan),
         **({} if sites is None else {"cohort": _shares(terms.parameters)}),
         "smallest_cohort": _shares(rules),
-        "upload_bytes_per_round": (dimension * terms.codec.ring_bits + 7) // 8,
+        "upload_bytes_per_round": (terms.length * terms.codec.ring_bits + 7) // 8,
         "transcripts": transcript_facts(plan, usual, dimension),
         "hints": list(hints(plan, dimension)),
     }
@@ -69,14 +75,33 @@ def _shares(rules: Parameters) -> dict[str, int]:
     }
 
 
-def _dimension(plan: Plan) -> int:
-    """TaskError or CodeError if the model is the user's own and does not fit."""
+def _model(plan: Plan) -> tuple[int, dict[str, Any]]:
+    """How many parameters travel, and what is known of those that do not.
+
+    TaskError or CodeError if the model is the user's own and does not fit.
+    """
     if (known := known_dimension(plan)) is not None:
-        return known
+        return known, {}
     from federation.model.params import Layout
     from federation.model.task import build_task
 
-    return Layout.of(build_task(plan).model()).dimension
+    model = build_task(plan).model()
+    dimension = Layout.of(model).dimension
+    if plan.base is None:
+        return dimension, {}
+    facts = {
+        "digest": plan.base.digest,
+        "parameters_in_all": sum(parameter.numel() for parameter in model.parameters()),
+        "trained": dimension,
+        "trained_on": plan.base.told,
+    }
+    return dimension, {"base": facts}
+
+
+def _encoders(plan: Plan) -> dict[str, Any]:
+    """What reads the plan's texts, by the digest of its files, and what is not promised."""
+    found = {one.name: f"{one.digest}. {promise(one.name, one.trained_on)}" for one in encoders_of(plan.task)}
+    return {"encoders": found} if found else {}
 
 
 def _code(plan: Plan) -> dict[str, Any]:
@@ -99,6 +124,17 @@ def _average(plan: Plan) -> dict[str, Any]:
     if decay is None:
         return {}
     return {"iterate_average": f"{decay:g}: of all rounds' params; it costs no privacy"}
+
+
+def _personal(plan: Plan) -> dict[str, Any]:
+    """What each site makes of the released model for itself."""
+    rules = plan.personal
+    if rules is None:
+        return {}
+    pull = "" if rules.pull is None else f", pulled back by {rules.pull:g}"
+    layers = "" if rules.layers is None else f" of {', '.join(rules.layers)}"
+    steps = f"{rules.steps} steps{layers} at {rules.learning_rate:g}{pull}"
+    return {"personal": f"{steps}, after the last round; it never leaves its site"}
 
 
 def _groups(plan: Plan, sites: int) -> dict[str, Any]:

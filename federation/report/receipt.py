@@ -32,7 +32,8 @@ class Receipt(Part):
 
     `heads`: the heads that the cohort's messages showed of their ledgers, by site, as `Head.to_json` writes them.
     `params_before` and `params_after` are digests of what the sites train on, `average` that of the model where the
-    plan averages: what the run ends with, should this be its last round.
+    plan averages: what the run ends with, should this be its last round. Where the clipping norm moves, sites are
+    sent it behind the params: `clipping_norm` is that of the round, and `model` the digest of the params alone.
     `transcript`: the digest of the file that shows the round's sum, in hex; None where none is kept.
     `simulated_seconds`: what it would have taken, in a simulation with faults. `metrics`: of the pooled held-out
     records, in a simulation. `unlikely`: how the sum is one that honest sites do
@@ -49,6 +50,8 @@ class Receipt(Part):
     params_before: str
     params_after: str
     average: str | None = None
+    clipping_norm: float | None = None
+    model: str | None = None
     heads: Mapping[str, Mapping[str, Any]] = {}
     excess_left: _Names = ()
     transcript: str | None = None

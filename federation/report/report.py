@@ -123,6 +123,22 @@ class Tried(Part):
     study: int | None = None
 
 
+class MovingNorm(Part):
+    """How the clipping norm moves: towards a quantile of the sites' updates, between bounds, by a rate.
+
+    `noise` is the standard deviation of that on the share of sites within it. `update_noise_multiplier` is what is
+    left for the update, in the smallest cohort: the two together are the plan's noise multiplier. `last` is the
+    norm of the last round; None where there was none.
+    """
+
+    quantile: float
+    bounds: Annotated[tuple[float, float], AnyList]
+    rate: float
+    noise: float
+    update_noise_multiplier: float
+    last: Number = None
+
+
 class PrivacyClaim(Part):
     """The guarantee that the run claims for its params; without privacy every number is None."""
 
@@ -132,6 +148,7 @@ class PrivacyClaim(Part):
     delta: Number
     noise_multiplier: Number
     clipping_norm: Number = None
+    clipping: MovingNorm | None = None
     accountant: str | None
     cross_check: Metrics
     risk: RiskFigures | None = None
@@ -188,13 +205,14 @@ class RoundLine(Part):
 
     `excess_left`: of how many of these noise is in it that should have been taken out.
     `lost`: only of a round without a sum, which spent its budget all the same: why, by site.
-    `simulated_seconds`: what it would have taken, in a simulation with faults.
+    `simulated_seconds`: what it would have taken, in a simulation with faults. `clipping_norm`: where it moves.
     """
 
     round: int
     cohort: int
     survivors: int
     seconds: float
+    clipping_norm: float | None = None
     excess_left: int = 0
     lost: Mapping[str, str] | None = None
     unlikely: UnlikelySum | None = None
@@ -237,7 +255,8 @@ class Evaluation(Part):
     "diverged", "not made yet", or the kind of error. `unlikely`: how the published sums are such as honest sites do
     not make. In a simulation also: `intervals` of 95 % by the same places, of all held-out records a `confusion`
     matrix (rows: the class that they are of; columns: the answer) and, of two classes, a `calibration` curve; and
-    how many training records are `clipped`; `groups`, by column and value; and each site `beside_alone`.
+    how many training records are `clipped`; `groups`, by column and value; and each site `beside_alone`. Where the
+    plan has a personal model: its figures at each site, `personal`, and what the site gains by it, `beside_shared`.
     """
 
     pooled: Figures
@@ -256,6 +275,8 @@ class Evaluation(Part):
     clipped: Clipped | None = None
     groups: Mapping[str, Mapping[str, GroupFigures]] = {}
     beside_alone: BesideAlone | None = None
+    personal: Mapping[str, Metrics] = {}
+    beside_shared: BesideAlone | None = None
 
     def why(self, place: str) -> str:
         """Why there is no figure at a place; "" if nothing is known to be wrong."""
@@ -336,11 +357,29 @@ class Folds(Part):
     deviation: Figures
 
 
+class ReadBy(Part):
+    """A column of texts, and the pretrained encoder that reads it."""
+
+    column: str
+    digest: str
+    tokens: int
+    trained_on: str
+
+
+class Pinned(Part):
+    """The base of the model: its digest, what it was trained on, and the plan of the run that made it, if any."""
+
+    digest: str
+    trained_on: str
+    run: str | None = None
+
+
 class Report(Part):
     """The report of a run. The fields have the order of report.json.
 
     `iterate_average`: the decay of the average of all rounds' params that is the model, where the plan has one.
-    `purpose`: what the plan says that it is for, by the names of its fields.
+    `purpose`: what the plan says that it is for, by the names of its fields. `encoders`: what reads its texts.
+    `base`: what of the model is frozen.
     """
 
     schema_: Literal["federation.report/1"] = Field(alias="schema")
@@ -365,6 +404,8 @@ class Report(Part):
     faults: Suffered | None = None
     tables: Tables | None = None
     purpose: Mapping[str, Annotated[tuple[str, ...], AnyList]] | None = None
+    encoders: Annotated[tuple[ReadBy, ...], AnyList] | None = None
+    base: Pinned | None = None
 
     @model_validator(mode="after")
     def _exact_where_simulated(self) -> Self:

@@ -11,15 +11,18 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from federation.plan.guarantee import cost_for, epsilons, exposure, site_cost, with_risk
+from federation.plan.encoder import encoders_of
+from federation.plan.guarantee import clipping_facts, cost_for, epsilons, exposure, site_cost, with_risk
 from federation.plan.plan import Plan
 from federation.report.receipt import Receipt
 from federation.report.report import (
     SCHEMA,
     Evaluation,
     HistoryLine,
+    Pinned,
     PrivacyClaim,
     Published,
+    ReadBy,
     Report,
     RoundLine,
     SiteLine,
@@ -73,9 +76,7 @@ def summary_of(
         engine=engine,
         simulated=simulated,
         seed=plan.federation.seed,
-        privacy=_claim(
-            plan, population or len(rounds), min((line.cohort for line in lines), default=plan.cohort.minimum)
-        ),
+        privacy=_claim(plan, population or len(rounds), lines),
         sites=tuple(
             _site(plan, name, charged, evaluated is None or name in evaluated, receipts)
             for name, charged in sorted(rounds.items())
@@ -91,9 +92,12 @@ def summary_of(
         history=_history(plan, receipts),
         secure_aggregation=plan.secure_aggregation.tolerance,
     )
+    encoders = tuple(ReadBy(**one.to_json()) for one in encoders_of(plan.task))
     told = {
+        "encoders": encoders or None,
         "iterate_average": plan.server.iterate_average,
         "population": population,
+        "base": None if plan.base is None else Pinned(**plan.base.model_dump()),
         "purpose": None if plan.purpose is None else plan.purpose.model_dump(exclude_none=True),
     }
     return report.model_copy(update={name: value for name, value in told.items() if value is not None})
@@ -118,12 +122,14 @@ def _line(receipt: Receipt) -> RoundLine:
         "unlikely": receipt.unlikely,
         "lost": receipt.lost,
         "simulated_seconds": receipt.simulated_seconds,
+        "clipping_norm": receipt.clipping_norm,
     }
     return line.model_copy(update={name: value for name, value in told.items() if value is not None})
 
 
-def _claim(plan: Plan, sites: int, cohort: int) -> PrivacyClaim:
+def _claim(plan: Plan, sites: int, lines: Sequence[RoundLine]) -> PrivacyClaim:
     privacy, event = plan.privacy, plan.kind.event
+    cohort = min((line.cohort for line in lines), default=plan.cohort.minimum)
     if privacy.delta is None or not isinstance(event, GaussianEvent):
         return PrivacyClaim(
             unit=privacy.unit, noise=privacy.noise, epsilon=None, delta=None,
@@ -137,6 +143,7 @@ def _claim(plan: Plan, sites: int, cohort: int) -> PrivacyClaim:
             "delta": privacy.delta,
             "noise_multiplier": event.noise_multiplier,
             "clipping_norm": privacy.clipping_norm,
+            **clipping_facts(plan, cohort, [line.clipping_norm for line in lines]),
             "accountant": accountant([event], privacy.delta),
             "cross_check": cross_check([event], privacy.delta),
             **excess_facts(plan, cohort),

@@ -176,6 +176,19 @@ def model(report: Report) -> str:
     return said + free * report.privacy.private
 
 
+def clipping(report: Report) -> str:
+    """How the clipping norm moved, where the plan has it move; else ""."""
+    moved = report.privacy.clipping
+    if moved is None:
+        return ""
+    ended = "" if moved.last is None else f"; that of the last round was {moved.last:.3g}"
+    return (
+        f"The clipping norm began at {report.privacy.clipping_norm:.3g} and followed the {moved.quantile:g} "
+        f"quantile of the sites' updates between {moved.bounds[0]:g} and {moved.bounds[1]:g}{ended}. What it "
+        "followed is one bit of each site in the same noised vector: it is paid for by the same epsilon."
+    )
+
+
 def fold(report: Report) -> str:
     """Which part of a cross-validation the run is; "" for a run by itself."""
     part = report.fold

@@ -15,9 +15,10 @@ from typing import Any, TypeAlias
 from torch import Tensor
 
 from federation.kinds.allowed import Unlikely
-from federation.model.params import params_from_bytes
+from federation.model.params import params_bytes, params_from_bytes
 from federation.plan.plan import Plan
 from federation.round.parts import by_site, without_excess
+from federation.round.sent import model_of, sent_length
 from federation.round.terms import Terms
 from federation.sums.figures import published
 from federation.sums.judging import judge
@@ -33,7 +34,10 @@ Excess: TypeAlias = Mapping[int, tuple[int, bytes]]  # level and secret of what 
 
 def started(terms: Terms, params: bytes) -> ServerState:
     """The state before the first round with a sum, of its terms. MalformedMessage if these are no params of it."""
-    state = begin(terms.plan, terms.run, params_from_bytes(params, terms.dimension))
+    sent = params_from_bytes(params, sent_length(terms))
+    state = begin(terms.plan, terms.run, model_of(terms, sent))
+    if params_bytes(state.sent) != params:
+        raise MalformedMessage("a transcript begins with another clipping norm than the plan")
     return replace(state, round=terms.round - 1)
 
 

@@ -73,6 +73,6 @@ def _vector(plan: Plan, sizes: list[int], dimension: int) -> int:
     """Bytes of one packed vector."""
     try:
         parties = parties_of(plan, dict(zip(stand_ins(len(sizes)), sizes, strict=True)), dimension)
-        return packed_size(dimension, plan.kind.codec(parties).ring_bits)
+        return packed_size(plan.kind.length(parties), plan.kind.codec(parties).ring_bits)
     except PrivacyError:  # so many sites could not form a round, but fewer may
         return packed_size(dimension, _WIDEST)

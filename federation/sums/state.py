@@ -18,6 +18,7 @@ from federation.errors import TrainingDiverged
 from federation.kinds.allowed import Unlikely
 from federation.plan.plan import Plan
 from federation.round.parts import Sum
+from federation.round.sent import first_norm, joined, next_norm
 from federation.sums.averaging import averaged
 from federation.sums.combining import combined
 from federation.sums.judging import judge
@@ -32,6 +33,7 @@ class ServerState:
     """`round` rounds are done and `params` (flat float32) is what they made.
 
     `average` (flat float64) is the average of all params so far, where the plan has the run end with it.
+    `clipping_norm` is that of the next round, where the plan has it move.
     Attempts at a round are numbered from `attempt` + 1. A resumed run raises it, so that no number is used twice.
     """
 
@@ -41,6 +43,12 @@ class ServerState:
     optimizer: OptState
     attempt: int = 0
     average: Tensor | None = None
+    clipping_norm: float | None = None
+
+    @property
+    def sent(self) -> Tensor:
+        """What the sites of the next round are sent: the params, with the norm behind them where it moves."""
+        return joined(self.params, self.clipping_norm)
 
     @property
     def model(self) -> Tensor:
@@ -49,13 +57,14 @@ class ServerState:
 
     def concluded(self) -> ServerState:
         """The state of a run that is over: its params are the model, for an evaluation to be played with them."""
-        return replace(self, params=self.model, average=None)
+        return replace(self, params=self.model, average=None, clipping_norm=None)
 
 
 def begin(plan: Plan, run: bytes, params: Tensor) -> ServerState:
     """The state before the first round."""
     average = None if plan.server.iterate_average is None else params.to(torch.float64)
-    return ServerState(run, 0, params, optimizer(plan).init(params), average=average)
+    norm = first_norm(plan.privacy)
+    return ServerState(run, 0, params, optimizer(plan).init(params), average=average, clipping_norm=norm)
 
 
 def advance(
@@ -70,10 +79,18 @@ def advance(
     for one in sums:
         odd.append(judge(one.terms, _parts(one), one.survivors))
         variances.append(one.terms.kind.noise_variance(one.terms.parties, one.survivors, len(one.reduced)))
-    moments, params = _stepped(plan, state, sums, math.fsum(variances) / len(sums) ** 2)
+    noise, norm = math.fsum(variances) / len(sums) ** 2, state.clipping_norm
+    if norm is None:
+        moments, params = _stepped(plan, state, sums, noise)
+    else:  # the mean is in units of the norm, and its last number is the share within it
+        delta = combined([torch.cat([*_means(one)]) for one in sums], plan.server.combine)
+        share, delta, noise = float(delta[-1]), norm * delta[:-1], noise * (norm * norm)
+        norm = next_norm(plan.privacy, norm, share)
+        moments, params = optimizer(plan).step(state.optimizer, state.params, delta, noise)
     worst = max((one for one in odd if one is not None), key=lambda one: one.ratio, default=None)
     average = _averaged(plan, state.average, params, moments.steps)
-    return replace(state, round=sums[0].terms.round, params=params, optimizer=moments, average=average), worst
+    after = replace(state, round=sums[0].terms.round, params=params, optimizer=moments, average=average)
+    return replace(after, clipping_norm=norm), worst
 
 
 def _noised(one: Sum, stream: Stream) -> Sum:

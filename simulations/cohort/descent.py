@@ -1,4 +1,4 @@
-"""The local optimizers over stacked params: torch's SGD, Adam and RMSprop, for every site at once.
+"""The local optimizers over stacked params: torch's SGD, Adam, AdamW and RMSprop, for every site at once.
 
 Each tensor has the sites first. The formulas and constants are torch's own, element by element, so that a site's
 part is what torch's optimizer would have made of it.
@@ -31,7 +31,8 @@ class Descent:
         if self._training.proximal is not None:
             ways = torch._foreach_sub(self._weights, self._start)
             torch._foreach_add_(gradients, ways, alpha=self._training.proximal)
-        {"sgd": self._sgd, "adam": self._adam, "rmsprop": self._rmsprop}[self._training.optimizer](gradients)
+        rules = {"sgd": self._sgd, "adam": self._adam, "adamw": self._adamw, "rmsprop": self._rmsprop}
+        rules[self._training.optimizer](gradients)
 
     def _sgd(self, gradients: list[Tensor]) -> None:
         rate, momentum = self._training.learning_rate, self._training.momentum
@@ -54,6 +55,11 @@ class Descent:
         torch._foreach_div_(roots, (1 - _BETA2**self._taken) ** 0.5)
         torch._foreach_add_(roots, _EPSILON)
         torch._foreach_addcdiv_(self._weights, first, roots, -size)
+
+    def _adamw(self, gradients: list[Tensor]) -> None:
+        decay = self._training.weight_decay or 0.0
+        torch._foreach_mul_(self._weights, 1 - self._training.learning_rate * decay)
+        self._adam(gradients)
 
     def _rmsprop(self, gradients: list[Tensor]) -> None:
         (squares,) = self._zeros(1)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from clients.training.isolation import Tally
-from federation.errors import InputError
+from clients.training.places import device_of
 from federation.model.task import Dataset, Task
 from federation.plan.plan import Plan
 from federation.round.terms import Terms
@@ -30,15 +30,6 @@ Streams = Sequence[Stream] | Stream
 Rows = tuple[slice, Tensor]
 Names = tuple[str, ...] | None
 """Some of the members, in their order; None for all of them."""
-
-
-def device_of(name: str) -> torch.device:
-    """What `auto`, `cpu` or `cuda` means on this machine. InputError for a cuda that is not there."""
-    if name == "cuda" and not torch.cuda.is_available():
-        raise InputError("this machine has no CUDA device", hint='choose "cpu", or "auto"')
-    if name not in ("auto", "cpu", "cuda"):
-        raise InputError(f'"{name}" is no device', hint='choose "auto", "cpu" or "cuda"')
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 class CohortProgram:

@@ -24,6 +24,7 @@ from clients.training.known import is_known
 from clients.training.local import made_up, plain_gradient
 from clients.training.trial import Trial
 from federation.config.tables import Training
+from federation.model.base import has_base
 from federation.model.losses import Single
 from federation.model.task import Dataset, Task
 from simulations.cohort.batches import Stack, drawn
@@ -69,6 +70,8 @@ ALONE = Way(1)
 def way_of(task: Task, like: Dataset, batch: float, dtype: torch.dtype, device: torch.device) -> Way:
     """The fastest way that is right for a task, for records shaped like those of `like`."""
     like = Dataset(like.features[:0], like.labels[:0], like.patients)
+    if has_base(task.model()):  # what does not travel is left to the sites' own code
+        return ALONE
     layers = layers_of(task)
     single = isinstance(task.loss, Single)
     if layers is not None and like.features.is_floating_point() and (single or like.labels.dim() == 1):

@@ -69,7 +69,7 @@ def train_one(plan: Plan, task: Task, member: Member, data: Dataset, heard: Hear
         require_finite(state)
         terms = _ByItself(plan, NO_RUN, state.round + 1, 1, (member,), state.params.numel())
         try:
-            vector = contribution(terms, member.site, state.params, trainer)
+            vector = contribution(terms, member.site, state.sent, trainer)
         except EncodingOverflow:
             raise diverged() from None
         state, _ = advance(plan, state, [Sum(terms, vector, (member.site,))], server_stream(terms.round))

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from federation.model.task import Dataset
 from federation.plan.measures import better
+from federation.plan.outcomes import Outcome
 from federation.plan.plan import Plan
 from federation.report.scores import BesideAlone, Than
 from simulations.outcomes.judging import Judge, judge_of
@@ -40,6 +41,12 @@ def beside_alone(world: World, ours: Mapping[str, Tensor], alone: Mapping[str, T
         for name in names
     }
     return BesideAlone(metric=metric, sites=gains)
+
+
+def gained(plan: Plan, outcome: Outcome, data: Dataset, ours: Tensor, base: Tensor) -> Than:
+    """The gain of one prediction of these records over another, in the plan's first metric, with its interval."""
+    z, metric = NormalDist().inv_cdf(1 - (1 - LEVEL) / 2), plan.evaluation.metrics[0]
+    return _Pair(plan, judge_of(outcome), metric, data, ours, base).than(z)
 
 
 def said_at_sites(world: World, model: nn.Module) -> Mapping[str, Tensor]:

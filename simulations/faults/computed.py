@@ -118,6 +118,6 @@ class Computed:
             self._charge(terms, self._params(terms), frozenset(self._network.reached))
 
     def _params(self, terms: Terms) -> Tensor:
-        """What the sites of a round are sent: the params, or to be evaluated the model that the run ends with."""
+        """What sites are sent: what they train on, or to be evaluated the model that the run ends with."""
         state = self._rounds.state
-        return state.model if terms.is_evaluation else state.params
+        return state.model if terms.is_evaluation else state.sent

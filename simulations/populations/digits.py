@@ -13,7 +13,7 @@ one model has to serve all of them, and no site can see the others' images to co
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,9 +54,18 @@ def digits(directory: Path, seed: int = 0) -> Path:
 
     Every image lies in one file, and every scanner has every digit in both files.
     """
-    bunch = load_digits()
-    draws = Draws("digits", seed)
-    header = [*bunch.feature_names, "digit"]
+    header = [*load_digits().feature_names, "digit"]
+    for name, part, pixels, labels in dealt(seed):
+        rows = [
+            [*map(as_text, image), str(label)] for image, label in zip(pixels.tolist(), labels, strict=True)
+        ]
+        write_table(directory / name / f"{part}.csv", header, rows)
+    return directory
+
+
+def dealt(seed: int) -> Iterator[tuple[str, str, Floats, list[int]]]:
+    """Each scanner's "train" and "test": its pixels (n, 64), from 0 to WHITE, and the digits."""
+    bunch, draws = load_digits(), Draws("digits", seed)
     hands = [_dealt(np.flatnonzero(bunch.target == digit), draws) for digit in range(10)]
     for place, (name, scanner) in enumerate(SCANNERS.items()):
         images = scanned(bunch.data, scanner)
@@ -66,9 +75,8 @@ def digits(directory: Path, seed: int = 0) -> Path:
             "test": np.concatenate([hand[::_TEST_EVERY] for hand in own]),
         }
         for part, chosen in parts.items():
-            rows = [[*map(as_text, images[i].tolist()), str(bunch.target[i])] for i in np.sort(chosen)]
-            write_table(directory / name / f"{part}.csv", header, rows)
-    return directory
+            rows = np.sort(chosen)
+            yield name, part, images[rows], bunch.target[rows].tolist()
 
 
 def scanned(pixels: Floats, scanner: Scanner) -> Floats:

@@ -93,7 +93,8 @@ class Slice:
         known = (last.run, [last.members, last.cohort]) if last is not None else None
         if last is not None and known == (self.run, cohorts):
             return last.again(self.round, self.attempt)
-        return Terms(plan, self.run, self.round, self.attempt, cohorts[0], self.params.numel(), cohorts[1])
+        dimension = self.params.numel() - plan.privacy.adapts  # the norm is behind the params
+        return Terms(plan, self.run, self.round, self.attempt, cohorts[0], dimension, cohorts[1])
 
     def to_bytes(self) -> bytes:
         """The message."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from clients.training.dpsgd import chosen_route
+from clients.training.frozen import fitting, prepared
 from clients.training.per_example import row_bytes
 from clients.training.sums import MEMORY, PER_RECORD
 from federation.model.params import Layout, initial_params
@@ -67,8 +68,8 @@ def _lengths(task: Task, params: Tensor, data: Dataset) -> Tensor:
         return torch.zeros(0, dtype=torch.float64)
     model = task.model()
     Layout.of(model).load(model, params)
-    model = model.double().train()
-    features = data.features.double() if data.features.is_floating_point() else data.features
+    model = prepared(model, torch.float64)
+    features = fitting(data.features, model)
     route = chosen_route(model, task.loss, features[:0], data.labels[:0], whole_patients=True)
     at_once = 1 if route == "alone" else max(1, MEMORY // row_bytes(model))
     lengths, sums = [], None

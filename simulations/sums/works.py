@@ -12,6 +12,7 @@ from clients.training.isolation import coins, listening
 from clients.training.local import Finish
 from clients.training.work import SiteWork, Trainer, open_streams
 from federation.kinds.base import Draws, Rows
+from federation.round.sent import model_of, norm_of
 from federation.round.terms import Terms
 from privacy.mechanism.encoding import Words
 from privacy.mechanism.noise import Stream
@@ -27,6 +28,11 @@ class OneByOne:
     names: tuple[str, ...]
     params: Tensor = field(repr=False)
     trainers: Mapping[str, Trainer] = field(repr=False)
+
+    @property
+    def clipping_norm(self) -> float:
+        """As it was sent to all."""
+        return norm_of(self.terms, self.params)
 
     def updates(self) -> Rows:
         """What plain training changed at each."""
@@ -69,8 +75,13 @@ class Alone:
     work: SiteWork
     stream: Stream = field(repr=False)
 
-    def update(self) -> Tensor:
+    @property
+    def clipping_norm(self) -> float:
         """See `SiteWork`; so for all."""
+        return self.work.clipping_norm
+
+    def update(self) -> Tensor:
+        """Of plain training."""
         return self._apart(self.work.update)
 
     def noised_update(self, clipping_norm: float, noised: Finish) -> Tensor:
@@ -126,17 +137,21 @@ class Together(OneByOne):
     program: CohortProgram
     chance: Chance
 
+    @property
+    def _model(self) -> Tensor:
+        return model_of(self.terms, self.params)
+
     def updates(self) -> Rows:
         """What plain training changed at each."""
-        return self.program.updates(self.terms, self.params, self.chance.training, self.names)
+        return self.program.updates(self.terms, self._model, self.chance.training, self.names)
 
     def noised_updates(self, clipping_norm: float, noised: Callable[[slice, Tensor], Tensor]) -> Rows:
         """The same with DP-SGD."""
         return self.program.noised_updates(
-            self.terms, self.params, self.chance.training, clipping_norm, noised, self.names
+            self.terms, self._model, self.chance.training, clipping_norm, noised, self.names
         )
 
     def clipped_gradients(self, clipping_norm: float) -> Rows:
         """The sum over one Poisson batch of each."""
-        given = self.terms, self.params, self.chance.training, clipping_norm, self.names
+        given = self.terms, self._model, self.chance.training, clipping_norm, self.names
         return self.program.clipped_gradients(*given)

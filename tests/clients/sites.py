@@ -161,11 +161,17 @@ def batch_of(data: Dataset, rate: float, batches: Stream) -> Dataset:
 
 def sgd_by_torch(plan: Plan, data: Dataset, params: Tensor, size: int) -> Tensor:
     """The outside oracle of a site that trains on everything in every step: plain torch, float64 delta."""
-    kinds = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "rmsprop": torch.optim.RMSprop}
+    kinds = {
+        "sgd": torch.optim.SGD,
+        "adam": torch.optim.Adam,
+        "adamw": torch.optim.AdamW,
+        "rmsprop": torch.optim.RMSprop,
+    }
     model = loaded(build_task(plan), params, torch.float32)
     before = flat(model)
-    momentum = {} if plan.training.momentum is None else {"momentum": plan.training.momentum}
-    optimizer = kinds[plan.training.optimizer](model.parameters(), lr=plan.training.learning_rate, **momentum)
+    given = {name: getattr(plan.training, name) for name in ("momentum", "weight_decay")}
+    extra = {name: value for name, value in given.items() if value is not None}
+    optimizer = kinds[plan.training.optimizer](model.parameters(), lr=plan.training.learning_rate, **extra)
     for _ in range(plan.training.local_steps):
         optimizer.zero_grad()
         loss = functional.cross_entropy(model(data.features), data.labels, reduction="sum") / size

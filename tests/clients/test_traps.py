@@ -448,7 +448,14 @@ def test_no_other_sampler_can_be_asked_for(line: str) -> None:
     """DP-26: a plan has one rate, and every unit is drawn by itself with it."""
     with pytest.raises(PlanError):
         parse(plans.text_of(SMALL, noise="none").replace("[training]", f"[training]\n{line}"))
-    steps = {"optimizer", "learning_rate", "local_steps", "proximal", "momentum"}  # none of them draws a unit
+    steps = {
+        "optimizer",
+        "learning_rate",
+        "local_steps",
+        "proximal",
+        "momentum",
+        "weight_decay",
+    }  # draw no unit
     assert set(Training.model_fields) == {"sample_rate"} | steps
 
 

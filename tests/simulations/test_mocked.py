@@ -7,15 +7,19 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 
+from clients.data.images.written import write_pictures
 from clients.data.load import read_file
 from federation.errors import DataError, InputError, UnusableFile
 from federation.files import write_new
 from federation.model.task import build_task
 from federation.plan.mock import README, mock_table
 from federation.plan.plan import Plan
+from federation.plan.tabular import TabularTask
 from simulations.mocked import mock_names, sites_for, write_mock_sites
 from simulations.simulate import simulate
 from simulations.survey import survey
@@ -173,3 +177,60 @@ def test_what_was_written_is_taken_back_where_the_disk_is_full(
     with pytest.raises(UnusableFile, match="No space"):
         write_mock_sites(plan, out, ["mock-1", "mock-2"], 20, 0)
     assert sorted(tmp_path.rglob("*")) == known
+
+
+SCAN = '{ image = "%s", height = 8, width = 8, channels = %d, low = 0, high = 255%s }'
+
+
+def plan_of_images(scan: str, model: str, **changes: object) -> Plan:
+    """Open, so that the engines can be compared."""
+    text = plans.text_of({"noise": "none", "rounds": 2, "server.optimizer": "average"}, changes)
+    columns = f"scan = {scan}\nage = {{ low = 20, high = 90 }}"
+    return plans.parse(
+        text.replace("age = { low = 20, high = 90 }", columns)
+        .replace('age = {"low" = 20, "high" = 90}', columns)
+        .replace('model = "logistic"', f'model = "{model}"')
+    )
+
+
+@pytest.mark.parametrize(
+    ("scan", "model"),
+    [(SCAN % ("hog", 1, ", cell = 2"), "logistic"), (SCAN % ("pixels", 3, ', missing = "indicator"'), "cnn")],
+    ids=["hog", "cnn"],
+)
+def test_made_up_images_train_alike_on_every_engine_and_are_never_replaced(
+    tmp_path: Path, scan: str, model: str
+) -> None:
+    plan = plan_of_images(scan, model)
+    assert isinstance(plan.task, TabularTask)
+    assert plan.task.features[0].name == "scan"
+    names = mock_names(sites_for(plan))
+    write_mock_sites(plan, tmp_path / "sites", names, 40, 0)
+    assert len(list((tmp_path / "sites" / names[0] / "images").glob("*.png"))) == 40
+    with pytest.raises(UnusableFile, match="exists already"):
+        write_mock_sites(plan, tmp_path / "sites", names, 40, 0)
+    path = tmp_path / "plan.toml"
+    path.write_text(plan.to_toml(), "utf-8")
+    found = []
+    for engine in ("vectorized", "protocol"):
+        out = tmp_path / engine
+        simulate(path, tmp_path / "sites", out, engine=engine, baseline=False)  # type: ignore[arg-type]
+        found.append(load_file(out / "params.safetensors"))
+    assert all(torch.allclose(found[0][name], found[1][name], atol=1e-5) for name in found[0])
+    survived = survey(plan, tmp_path / "sites")
+    assert not survived.errors
+
+
+def test_what_was_begun_of_made_up_images_is_taken_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_of_images(SCAN % ("hog", 1, ", cell = 2"), "logistic")
+
+    def full(folder: Path, pictures: dict[str, object]) -> None:
+        write_pictures(folder, dict(list(pictures.items())[:3]))  # type: ignore[arg-type]
+        raise OSError("no space left")
+
+    monkeypatch.setattr("simulations.mocked.write_pictures", full)
+    with pytest.raises(OSError, match="no space"):
+        write_mock_sites(plan, tmp_path / "sites", mock_names(3), 10, 0)
+    assert not (tmp_path / "sites").exists()

@@ -21,7 +21,7 @@ from privacy.accounting.filters import Budget, Filter
 from privacy.accounting.pld import epsilon
 from privacy.errors import PolicyViolation
 from simulations.simulate import Engine, simulate
-from simulations.tried import SKETCH, count_run, registry_path
+from simulations.tried import SKETCH, count_run, registry_path, shared_rows
 from tests.federation.audit.audited import with_rules
 from tests.worlds import HERE, plan_of, rows_of, text_of, write_csv, write_sites
 
@@ -349,3 +349,17 @@ def test_data_that_only_a_task_can_read_are_known_by_their_files(tmp_path: Path)
     for path, content in zip(paths, (b"\0scan", b"\0scan", b"\0other"), strict=True):
         path.write_bytes(content)
     assert [count_run(path.name, PLAN, [SiteFiles("a", path)]).runs for path in paths] == [1, 2, 1]
+
+
+def test_rows_of_a_site_are_known_wherever_they_come_again(sites: Path, tmp_path: Path) -> None:
+    first = next(iter(sorted(sites.glob("*.csv"))))
+    assert shared_rows(first) == 0 and not registry_path().exists()
+    tried(sites)
+    rows = first.read_text().splitlines()
+    other = tmp_path / "other.csv"
+    other.write_text("\n".join([rows[0], rows[3], "33,0.123,a,no", rows[1]]))
+    assert shared_rows(other) == 2
+    other.write_text("\n".join([rows[0], "33,0.123,a,no"]))
+    assert shared_rows(other) == 0
+    registry_path().write_bytes(b"no registry")
+    assert shared_rows(first) == 0

@@ -10,13 +10,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from federation.identity.keys import load_public
@@ -29,7 +31,7 @@ from tests.plans import text_of
 from tests.ports import free_port
 
 PAGE = (ROOT / "docs" / "own-task.md").read_text("utf-8")
-EXAMPLE, ITS_TEST, CLINICS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+EXAMPLE, ITS_TEST, SCANS, VAE, GENERATE, CLINICS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 NAMES = ("ash", "birch", "cedar")
 PROJECT = '[project]\nname = "my-study"\nversion = "1.0.0"\n'
 
@@ -94,6 +96,64 @@ def test_the_example_is_as_short_as_the_page_says_and_its_own_test_passes(study:
     names: dict[str, Any] = {}
     exec(ITS_TEST, names)  # noqa: S102 - the page's own test
     names["test_the_task_conforms"]()
+
+
+@pytest.fixture
+def own_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The page's two other tasks, as modules of their own."""
+    for name, text in (("page_scans", SCANS), ("page_vae", VAE)):
+        (tmp_path / f"{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield tmp_path
+    for name in ("page_scans", "page_vae"):
+        sys.modules.pop(name, None)
+
+
+def write_scans(place: Path, site: int) -> None:
+    """Bright and dark images, in a folder for each finding."""
+    for finding, level in (("none", 60), ("nodule", 180)):
+        (place / finding).mkdir(parents=True)
+        for number in range(8):
+            pixels = np.full((16, 16), level + number + site, np.uint8)
+            Image.fromarray(pixels).save(place / finding / f"{number}.png")
+
+
+def write_vectors(place: Path, site: int) -> None:
+    """Images that differ along one line."""
+    along = np.linspace(-1, 1, 24)[:, None] * np.cos(np.arange(64) + site)[None]
+    np.savez(place.with_suffix(".npz"), images=along.astype(np.float32))
+
+
+@pytest.mark.parametrize(("name", "write"), [("scans", write_scans), ("vae", write_vectors)])
+def test_the_other_tasks_of_the_page_are_short_conform_and_train_privately(
+    own_modules: Path,
+    name: str,
+    write: Callable[[Path, int], None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    text = {"scans": SCANS, "vae": VAE}[name]
+    assert len([line for line in text.splitlines() if line.strip()]) <= 25
+    federation, sites = Command(monkeypatch, capsys), own_modules / "sites"
+    sites.mkdir()
+    for number, site in enumerate(NAMES):
+        write(sites / site, number)
+    changes: dict[str, object] = {"name": name, "rounds": 2, "task": None, "sample_rate": 0.5}
+    changes["metrics"] = ["accuracy" if name == "scans" else "bound"]
+    plan = own_modules / "plan.toml"
+    plan.write_text(f'task = "page_{name}:task"\n' + text_of(changes))
+    done = federation("check", plan, "--json")
+    assert done.code == 0, done.err
+    assert {one["outcome"] for one in done.json["conformance"]} == {"pass", "note"}
+    made = federation("simulate", plan, "--sites", sites, "--out", own_modules / "runs" / name, "--json")
+    assert made.code == 0, made.err
+    assert made.json["privacy"]["private"] is True
+    if name == "vae":
+        monkeypatch.chdir(own_modules)
+        names: dict[str, Any] = {}
+        exec(GENERATE, names)  # noqa: S102 - the page's own example
+        assert names["made_up"].shape == (100, 64)
+        assert bool(torch.isfinite(names["made_up"]).all())
 
 
 def test_check_says_that_the_example_conforms_and_what_pins_it(

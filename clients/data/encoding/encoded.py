@@ -7,17 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clients.data.cells import codes, numbers, texts
 from clients.data.encoding.dates import day_numbers, months_of, weekdays_of
+from clients.data.encoding.pictures import pictures
 from clients.data.encoding.wide import Vectors, vectors
 from clients.data.faults import Fault
 from clients.data.sources.table import Table
+from clients.rules.origin import Origin
 from federation.plan.dates import DAYS, MONTHS, Date
-from federation.plan.features import MISSING, OTHER, Categorical, Feature, Hashed, Numeric, Wide
+from federation.plan.features import MISSING, OTHER, Categorical, Feature, Hashed, Numeric, Picture, Wide
 from federation.plan.maps import hats
 from federation.plan.scales import Numbers, corners, scaled
 
@@ -81,15 +84,20 @@ def encoded(table: Table, feature: Feature) -> Encoded:
     """The columns of a feature in a table."""
     if isinstance(feature, Numeric):
         return of_numbers(feature, table.numerals(feature.name), table.decimal)
-    return of_texts(feature, table.column(feature.name))
+    if isinstance(feature, Picture):
+        return _of_vectors(feature, *pictures(feature, table))
+    folders = Origin.of(table.path).encoders
+    return of_texts(feature, table.column(feature.name), folders)
 
 
-def of_texts(feature: Categorical | Hashed | Date | Wide, cells: Sequence[str]) -> Encoded:
-    """The columns of a feature whose cells are texts."""
+def of_texts(
+    feature: Categorical | Hashed | Date | Wide, cells: Sequence[str], folders: Sequence[Path] = ()
+) -> Encoded:
+    """The columns of a feature whose cells are texts; an encoder that reads some may be in one of the `folders`."""
     if isinstance(feature, Date):
         return of_dates(feature, cells)
     if isinstance(feature, Wide):
-        return of_wholes(feature, cells)
+        return of_wholes(feature, cells, folders)
     return of_codes(feature, cells) if isinstance(feature, Hashed) else of_values(feature, cells)
 
 
@@ -149,8 +157,13 @@ def of_dates(feature: Date, cells: Sequence[str]) -> Encoded:
     return Encoded(first, tuple(places), faults, filled)
 
 
-def of_wholes(feature: Wide, cells: Sequence[str]) -> Encoded:
+def of_wholes(feature: Wide, cells: Sequence[str], folders: Sequence[Path] = ()) -> Encoded:
     """What a public function makes of each cell, and where the plan says so a mark that it is missing."""
-    found, faults, filled = vectors(feature, cells)
+    return _of_vectors(feature, *vectors(feature, cells, folders))
+
+
+def _of_vectors(
+    feature: Wide, found: Vectors, faults: tuple[Fault, ...], filled: NDArray[np.bool_]
+) -> Encoded:
     marks = (np.where(filled, feature.vector, NOWHERE),) if feature.missing == "indicator" else ()
     return Encoded(None, marks, faults, filled, vectors=found)

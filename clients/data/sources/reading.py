@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from clients.data.sources.archive import read_npz
 from clients.data.sources.columnar import read_columnar
 from clients.data.sources.csv_table import parsed_csv, read_csv
 from clients.data.sources.excel import read_excel
@@ -21,6 +22,7 @@ _READERS: Mapping[Kind, Callable[[Origin], Table]] = {
     "sqlite": read_sqlite,
     "ndjson": read_ndjson,
     "postgresql": read_postgresql,
+    "npz": read_npz,
 }
 
 

@@ -47,7 +47,10 @@ def followed(
         except _DAMAGE:
             found.add("params-not-followed", f"round {number}: nothing follows from its sum")
             break
-        if params_digest(params_bytes(after.params)).hex() != line.params_after:
+        if line.clipping_norm != state.clipping_norm:
+            detail = f"round {number}: the norm that follows from the sums is not the one in its receipt"
+            found.add("clipping-not-followed", detail)
+        if params_digest(params_bytes(after.sent)).hex() != line.params_after:
             detail = (
                 f"round {number}: the params that follow from its sum are not those that its receipt names"
             )

@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from federation.cli.options import AsJson, Debug
+from federation.cli.options import AsJson, Debug, Mlflow, TensorBoard
 from federation.cli.simulating.files import write_population
 from federation.cli.simulating.folders import advise_to_resume, free_folder, named
 from federation.cli.streams import print_json
+from federation.cli.telling.track import print_tracked, registries_of
 
 if TYPE_CHECKING:
     from federation.cli.progress import Shown
     from federation.plan.plan import Plan
     from federation.report.receipt import Receipt
     from federation.report.report import Metrics, Report
+    from federation.tracking.track import Registries
     from simulations.folds.result import CrossValidation
     from simulations.simulate import Engine
 
@@ -37,11 +39,13 @@ class PopulationName(StrEnum):
 
     HOSPITALS = "hospitals"
     DIGITS = "digits"
+    IMAGES = "images"
     BANK = "bank"
     HEART = "heart"
     READMISSION = "readmission"
     CREDIT = "credit"
     FRAUD = "fraud"
+    MODERATION = "moderation"
 
 
 class EngineName(StrEnum):
@@ -78,6 +82,8 @@ def demo(
 
     digits: 1,797 real images of digits from six scanners
 
+    images: the same digits as PNG files, each read as histograms of its gradients
+
     bank: a made-up credit portfolio in eight branches; a customer is protected, with all loans
 
     heart: made-up patients of four hospitals, of whom much was not measured
@@ -87,6 +93,8 @@ def demo(
     credit: made-up credit cards of three banks; a curve for each number
 
     fraud: made-up payments of four issuers, one in 150 a fraud; a card is protected
+
+    moderation: made-up posts in four forums, some taken down; texts, and an author is protected
     """
     from tempfile import TemporaryDirectory
 
@@ -125,6 +133,8 @@ def simulate(
     folds: Annotated[
         int | None, typer.Option(metavar="K", help="cross-validation: K trainings, each tested on a K-th")
     ] = None,
+    mlflow: Mlflow = None,
+    tensorboard: TensorBoard = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
@@ -135,7 +145,8 @@ def simulate(
     if ray and folds is not None:
         raise typer.BadParameter("goes without --folds", param_hint="--ray")
     name: Engine = "flower-ray" if ray else engine.value
-    _simulate(plan, sites, out, name, seed, as_json, how, folds=folds)
+    registries = registries_of(mlflow, tensorboard)
+    _simulate(plan, sites, out, name, seed, as_json, how, folds=folds, registries=registries)
 
 
 def _simulate(
@@ -149,6 +160,7 @@ def _simulate(
     *,
     folds: int | None = None,
     public: bool = False,
+    registries: Registries | None = None,
 ) -> None:
     from federation.cli.progress import show_progress
     from federation.cli.tables import print_folds, print_report
@@ -172,10 +184,17 @@ def _simulate(
         else:
             found = _for_each_fold(plan, places, shown, {**given, "folds": folds})
             as_tables, as_data = partial(print_folds, found, out), found.to_json()
+        kept = []
+        if registries:
+            shown.stage("writing to the registries")
+            runs = [out] if folds is None else [out / line.run for line in found.folds]
+            kept = [registries.track(run) for run in runs]
     if as_json:
         print_json(as_data)
     else:
         as_tables()
+        for each in kept:
+            print_tracked(each)
 
 
 def _once(plan: Plan, places: tuple[Path, Path, Path], shown: Shown, how: Mapping[str, Any]) -> Report:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 _MOST = 200  # lines on a terminal; --json has all
 _MIDDLE = (
-    "There are no curves of this model: only a linear or an additive one is a sum over its features. In the middle "
+    "There are no curves of this model: only a linear or an additive one is a sum over its features, and one of a "
+    "hinge loss has no log-odds. In the middle "
     "of the public ranges {what} by so much with each input, which is scaled as the plan says:"
 )
 _OWN = "The plan brings its own task: what its inputs mean, only its code says. Its params, by name:"
@@ -201,6 +202,8 @@ def _moving(run: Finished) -> str:
         return "the predicted number moves, in its own unit,"
     if isinstance(outcome, Survival):
         return "the log-odds of the hazard move"
+    if run.table is not None and not run.table.learns_chances:
+        return "the score of a class moves"
     return "the logarithm of the rate moves" if isinstance(outcome, Counts) else "the log-odds move"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,6 +24,7 @@ from federation.errors import InputError
 
 if TYPE_CHECKING:
     from clients.rules.origin import Origin
+    from federation.report.said.finished import Finished
 
 
 def predict(
@@ -38,6 +40,10 @@ def predict(
     row_id: Annotated[
         str | None, typer.Option("--id", metavar="COLUMN", help="copy the cells of this column into the file")
     ] = None,
+    personal: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="score by a site's personal model: of federation personal"),
+    ] = None,
     query: Query = None,
     sheet: Sheet = None,
     separator: Separator = None,
@@ -45,6 +51,9 @@ def predict(
     encoding: Encoding = None,
     columns: Columns = None,
     password_file: PasswordFile = None,
+    encoder: Annotated[
+        str | None, typer.Option(metavar="FOLDER", help="of the encoder that the plan pins for its texts")
+    ] = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
@@ -55,6 +64,7 @@ def predict(
     """
     explained = _explained(reasons)
     from clients.drafting.sources import Reading, by_options
+    from clients.personal import AS_RECORDS
     from clients.predicting.scores import RELEASE, Asked
     from clients.predicting.scores import predict as score
     from federation.cli.progress import show_progress
@@ -62,20 +72,33 @@ def predict(
 
     with show_progress() as shown:
         shown.stage("opening the run")
-        finished = open_model(run)
-        reading = Reading(data, query, sheet, None, separator, decimal, encoding, columns, password_file)
+        finished = _personal(open_model(run), personal)
+        reading = Reading(
+            data, query, sheet, None, separator, decimal, encoding, columns, password_file, encoder
+        )
         with by_options("DATA"):
             place = _of_site(Path(data), reading) if data.endswith(".toml") else reading.origin()
             shown.stage("reading")
             asked = Asked(explained, row_id)
             rows = score(finished, place, out, asked, lambda done, total: shown.stage("scoring", done, total))
     typer.echo(f"warning: {RELEASE}", err=True)
+    if personal is not None:
+        typer.echo(f"warning: {AS_RECORDS}", err=True)
     if as_json:
         print_json({"rows": rows, "out": str(out), "plan_digest": finished.plan.digest, "note": RELEASE})
     else:
         from federation.cli.screen import show
 
         show(f"{out}: {rows:,} rows scored")
+
+
+def _personal(run: Finished, path: Path | None) -> Finished:
+    """The run with the params of a site's personal model, if one is named."""
+    if path is None:
+        return run
+    from clients.personal import read_personal
+
+    return replace(run, params=read_personal(run, path))
 
 
 def _explained(reasons: str | None) -> int | str | None:

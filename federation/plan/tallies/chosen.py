@@ -9,12 +9,15 @@ from typing import Annotated, Any
 from pydantic import Discriminator, Tag
 
 from federation.kinds.tallies import SETTINGS
+from federation.plan.series.tasks import SeriesClassification, SeriesRegression
 from federation.plan.tabular import (
     CLASSIFICATION,
     COUNTS,
     CURVES,
     KINDS,
     REGRESSION,
+    SERIES_CLASSIFICATION,
+    SERIES_REGRESSION,
     STATISTICS,
     SURVIVAL,
     TALLIES,
@@ -34,6 +37,8 @@ TabularKind = Annotated[
     | Annotated[Regression, Tag(REGRESSION)]
     | Annotated[TimeToEvent, Tag(SURVIVAL)]
     | Annotated[Counting, Tag(COUNTS)]
+    | Annotated[SeriesClassification, Tag(SERIES_CLASSIFICATION)]
+    | Annotated[SeriesRegression, Tag(SERIES_REGRESSION)]
     | Annotated[Statistics, Tag(STATISTICS)]
     | Annotated[Curves, Tag(CURVES)],
     Discriminator(_kind_of),

@@ -117,6 +117,22 @@ def gain_rows(told: Evaluation) -> Iterator[tuple[str, str]]:
         yield name, ranged(Ranged(value=one.gain, low=one.low, high=one.high)) + mark
 
 
+def personal(told: Evaluation) -> str:
+    """What sites gain by personal models, in a sentence; "" where the plan has none or nobody knows."""
+    found = told.beside_shared
+    if found is None or not (
+        gains := {name: one for name, one in found.sites.items() if one.gain is not None}
+    ):
+        return ""
+    shown = [f"{name} ({_gain(found, name)})" for name in list(gains)[:_TOLD_SITES]]
+    rest = len(gains) - len(shown)
+    last = [many(rest, "other site")] if rest else []
+    return (
+        f"Gained by a site's personal model over the released one, by {plain(found.metric)}: "
+        f"{', '.join([*shown, *last])}. Such a model is made of records without noise, and stays at its site."
+    )
+
+
 def energy(report: Report) -> str:
     """What the computing took, or why nobody says so."""
     if not report.simulated:

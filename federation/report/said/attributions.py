@@ -22,7 +22,7 @@ from torch import Tensor
 
 from federation.model.outcomes import half_of
 from federation.model.params import Layout
-from federation.model.points import middle_of, points_of
+from federation.model.points import middle_record, points_of
 from federation.plan.features import Wide
 from federation.plan.layout import layout
 from federation.plan.outcomes import Classes, Outcome, Range, Survival
@@ -81,6 +81,7 @@ def attributions(run: Finished) -> Attributions | None:
     middle, rows = made_up(task, ROWS)
     with torch.no_grad():
         what, weights = _weights(run.task.predicts, model(rows))
+    what = what if task.learns_chances else what.replace("log-odds", "score")
     found, gap = integrated(lambda inputs: (model(inputs) * weights).sum(1), rows, middle)
     names = [column.feature for column in layout(task)]
     each = []
@@ -111,20 +112,24 @@ def integrated(
 
 
 def made_up(task: TabularTask, count: int) -> tuple[Tensor, Tensor]:
-    """The row in the middle (inputs,), and rows (n, inputs) of points of each feature, drawn by a public seed."""
+    """The middle (inputs,), and records (n, inputs) of points of each feature, drawn by a public seed."""
     text = task.model_dump_json(include={"features"}).encode()
     stream = Stream(sha256(_LABEL + sha256(text).digest()).digest())
-    middle, rows = torch.zeros(task.inputs).double(), torch.zeros(count, task.inputs).double()
-    own = torch.from_numpy(middle_of(task.features))
-    middle[: len(own)] = own
-    start = 0
+    middle, rows = torch.from_numpy(middle_record(task)), torch.zeros(count, task.inputs).double()
+    for step in range(task.steps):
+        _fill(rows[:, step * task.width :], task, stream)
+    return middle, rows
+
+
+def _fill(rows: Tensor, task: TabularTask, stream: Stream) -> None:
+    """Points of each feature into the first columns of rows, in place."""
+    start, count = 0, len(rows)
     for feature in task.features:
         for points in points_of(feature):  # of a date several, each over all of its columns
             width = points.columns.shape[1]
             chosen = (stream.words(count) % np.uint64(len(points.columns))).astype(np.int64)
             rows[:, start : start + width] += torch.from_numpy(points.columns[chosen])
         start += width
-    return middle, rows
 
 
 def _weights(outcome: Outcome, outputs: Tensor) -> tuple[str, Tensor]:

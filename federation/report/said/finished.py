@@ -37,7 +37,7 @@ _DAMAGE = (FederationError, PrivacyError, OSError, ValueError, KeyError, TypeErr
 class Finished:
     """A run that is over: `params` (d,) in the order of its model, which has an input for each column.
 
-    `deviation`: that of the noise in each param; 0 without privacy, None where it is not known.
+    `deviation`: that of the noise in each param; 0 without privacy, None where it is not known. `id`: the run's.
     """
 
     path: Path
@@ -46,6 +46,7 @@ class Finished:
     params: Tensor = field(repr=False)
     simulated: bool
     deviation: float | None
+    id: str = ""
 
     @property
     def table(self) -> TabularTask | None:
@@ -57,6 +58,7 @@ class Finished:
 class _Receipts:
     rounds: tuple[Receipt, ...]
     closing: str | None
+    run: str
 
 
 def open_run(run: Path, *, is_closing: bool = False) -> Finished:
@@ -77,7 +79,7 @@ def open_run(run: Path, *, is_closing: bool = False) -> Finished:
     task = build_task(plan)
     params = _params(run, plan, task, receipts.closing)
     noise = noise_of(run, plan, receipts.rounds, len(params))
-    return Finished(run, plan, task, params, report.get("simulated") is True, noise)
+    return Finished(run, plan, task, params, report.get("simulated") is True, noise, receipts.run)
 
 
 def open_model(run: Path) -> Finished:
@@ -144,13 +146,14 @@ def _report(run: Path) -> Mapping[str, Any]:
 
 
 def _receipts(run: Path) -> _Receipts:
-    rounds, closing = dict[int, Receipt](), None
+    rounds, closing, run_id = dict[int, Receipt](), None, ""
     try:
         for text in (run / "receipts.jsonl").read_text("utf-8").splitlines():
             try:
                 line = json.loads(text)
             except json.JSONDecodeError:
                 continue  # half a line, as a killed process leaves one
+            run_id = str(line.get("run", run_id))
             if "closed" in line:
                 closing = str(line["params"])
             elif "round" in line:
@@ -158,7 +161,7 @@ def _receipts(run: Path) -> _Receipts:
                 rounds[receipt.round] = receipt
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         raise AuditFailure(f"{run}: receipts.jsonl cannot be read", hint=_AUDIT) from None
-    return _Receipts(tuple(rounds[number] for number in sorted(rounds)), closing)
+    return _Receipts(tuple(rounds[number] for number in sorted(rounds)), closing, run_id)
 
 
 def _params(run: Path, plan: Plan, task: Task, closing: str) -> Tensor:

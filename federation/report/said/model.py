@@ -13,7 +13,7 @@ import torch
 from federation.model.contrasts import adds_to, contrasts, split
 from federation.model.curves import Curve, Surface, curves, intercepts, surfaces
 from federation.model.outcomes import half_of
-from federation.model.points import middle_of
+from federation.model.points import middle_record
 from federation.plan.features import Wide
 from federation.plan.layout import layout
 from federation.plan.outcomes import Classes, Range
@@ -115,8 +115,7 @@ def slopes(run: Finished) -> list[tuple[str, float]] | None:
     model = run.task.model()
     Layout.of(model).load(model, run.params)
     model.eval()
-    row, own = torch.zeros(1, task.inputs), torch.from_numpy(middle_of(task.features)).float()
-    row[0, : len(own)] = own
+    row = torch.from_numpy(middle_record(task)).float()[None]
     outputs = model(row.requires_grad_())[0]
     found = torch.cat([torch.autograd.grad(one, row, retain_graph=True)[0] for one in outputs]).double()
     largest = found.gather(0, found.abs().argmax(0)[None])[0]

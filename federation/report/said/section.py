@@ -9,7 +9,8 @@ from federation.errors import FederationError
 from federation.model.curves import Curve
 from federation.plan.features import Wide
 from federation.plan.plan import Plan, load
-from federation.plan.tabular import TabularTask
+from federation.plan.series.tasks import Series
+from federation.plan.tabular import MODELS, TabularTask
 from federation.report.said.attributions import Attributions, attributions
 from federation.report.said.drawing import COLORS, drawn
 from federation.report.said.finished import adds_up, has_files_that_end, open_run
@@ -63,10 +64,10 @@ def says_something(run: Path) -> bool:
 def _is_ours(plan: Plan) -> bool:
     """A sum over its features, or a network of ours: code of others is not run to make a page."""
     task = plan.task
-    is_network = isinstance(task, TabularTask) and task.model == "mlp" and task.rows is None
-    if isinstance(task, TabularTask) and any(isinstance(one, Wide) for one in task.features):
+    if not isinstance(task, TabularTask) or any(isinstance(one, Wide) for one in task.features):
         return False
-    return adds_up(plan) or is_network
+    is_network = task.model == "mlp" or (isinstance(task, Series) and task.model in MODELS)
+    return adds_up(plan) or (is_network and task.rows is None)
 
 
 def section_of_network(added: Attributions) -> Section:

@@ -83,6 +83,7 @@ EXEMPT = {
     "clients.data.load.read_data": OWN_DATA,
     "clients.data.load.read_file": OWN_DATA,
     "clients.data.load.read_table": OWN_DATA,
+    "clients.data.images.dicom.read_dicom": "needs an extra: tests/clients/data/images/test_dicom.py",
     "clients.door.wire.read": "a socket: tests/clients/door/test_service.py",
     "clients.join.load_trainer": OWN_DATA,
     "federation.identity.keys.load_password": "a file of the site's own: tests/clients/rules/test_data.py",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -9,12 +10,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
 from clients.approvals import read_proposal
 from clients.checkpoints.making import read_file
+from clients.data.images.form import Form, NoImage
+from clients.data.images.picture import read_picture
+from clients.data.sources.archive import read_npz
 from clients.drafting.invitation import Invitation, load_invitation
 from clients.journal.remembered import Memory
 from clients.people.listed import Line, Withdrawals, load_list
+from clients.personal import read_personal, write_personal
 from clients.policy import load_site
+from clients.rules.origin import Origin
 from federation.audit import evidence
 from federation.audit.bundle.statement import PAYLOAD_TYPE, Statement, statement_from_bytes
 from federation.audit.findings import Findings
@@ -23,7 +32,7 @@ from federation.audit.measured.figures import Figures
 from federation.audit.measured.record import Measurement
 from federation.audit.receipts import read_receipts
 from federation.config import toml
-from federation.errors import CheckpointError, InputError, RosterError, UnusableFile
+from federation.errors import CheckpointError, DataError, InputError, RosterError, UnusableFile
 from federation.identity import keys
 from federation.identity.roles import create_coordinator, create_node, load_any_public, load_node
 from federation.identity.roster_file import load_roster
@@ -32,6 +41,7 @@ from federation.ledger.export import export_lines, load_entries
 from federation.model.params import params_bytes, params_from_bytes
 from federation.plan import plan as plans
 from federation.report.files import read_report
+from federation.report.said.finished import open_model
 from federation.report.stated import read_stated
 from federation.round import messages as frames
 from federation.round.terms import Terms
@@ -289,8 +299,11 @@ def of_files(folder: Path) -> dict[str, Decoder]:
     public, roster = (home / "keys" / "ash.pub").read_bytes(), (run / "roster.toml").read_bytes()
     receipts, report = (run / "receipts.jsonl").read_bytes(), (run / "report.json").read_bytes()
     room = "federation.audit.evidence"
+    finished, own = open_model(run), folder / "own.safetensors"
+    write_personal(finished, "ash", finished.params, own)
     return (
         _of_transcript(path_of(run, 1))
+        | _of_images(made)
         | _of_checkpoints(made, home / "own.sqlite")
         | {
             "clients.approvals.read_proposal": made.of(
@@ -345,6 +358,9 @@ def of_files(folder: Path) -> dict[str, Decoder]:
                 lambda path: read_measured([path], plan, None, Findings()),
                 [_measurement().encode()],
             ),
+            "clients.personal.read_personal": made.of(
+                "own.safetensors", partial(read_personal, finished), [own.read_bytes()], UnusableFile
+            ),
             "federation.audit.receipts.read_receipts": made.of(
                 "receipts.jsonl", lambda path: read_receipts(path.parent, plan, Findings()), [receipts]
             ),
@@ -374,6 +390,28 @@ def of_files(folder: Path) -> dict[str, Decoder]:
             ),
         }
     )
+
+
+def _of_images(made: Files) -> dict[str, Decoder]:
+    """Files of images, which a device or another hospital may have written."""
+    gray, packed = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5, io.BytesIO()
+    form = Form(height=6, width=8, channels=1, low=0, high=255, resize=True)
+    np.savez_compressed(
+        packed, scan=gray[None].repeat(3, 0), label=np.array([0, 1, 1]), who=np.array(list("abb"))
+    )
+    files = []
+    for kind in ("PNG", "JPEG"):
+        stream = io.BytesIO()
+        Image.fromarray(gray).save(stream, kind)
+        files.append(stream.getvalue())
+    return {
+        "clients.data.images.picture.read_picture": made.of(
+            "scan.png", lambda path: read_picture(path, form), files, NoImage
+        ),
+        "clients.data.sources.archive.read_npz": made.of(
+            "scans.npz", lambda path: read_npz(Origin.of(path)), [packed.getvalue()], DataError
+        ),
+    }
 
 
 def _of_transcript(path: Path) -> dict[str, Decoder]:

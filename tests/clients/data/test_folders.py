@@ -130,7 +130,7 @@ def test_the_name_of_a_file_cannot_write_on_the_terminal(tmp_path: Path) -> None
         ),
         ("clinic.xls", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", r"clinic\.xls: is an old Office file"),
         ("clinic.sqlite", b"SQLite format 3\0", r"clinic\.sqlite: is a SQLite database"),
-        ("clinic.npz", b"PK\x03\x04....x.npy", "is a NumPy archive"),
+        ("clinic.npy", b"\x93NUMPY", "is a NumPy array"),
         ("clinic.dat", ROWS.encode(), "is no table by its name; remove it, or name it"),
         ("clinic", ROWS.encode(), "is no table by its name"),
         ("A.csv", ROWS.encode(), "a is there twice"),

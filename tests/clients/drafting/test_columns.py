@@ -137,7 +137,7 @@ def test_a_name_that_only_looks_alike_is_none(name: str) -> None:
         ([str(number) for number in range(7)], "possible identifier"),
         ([str(10**16 + number % 30) for number in range(MANY)], "possible identifier"),
         ([f"note {number % 30}" for number in range(MANY)], "free text"),
-        (["a long story " * 8, "short"] * MANY, "free text"),
+        (["a long story " * 8, "short"] * MANY, 'free text; to learn from it, write { text = "words"'),
         ([f"{1 + number % 12}/3/2020" for number in range(MANY)], "dates, and nothing says whether they are"),
         (["2020-01-31", "31.1.2020", "in May"] * MANY, "dates in several ways"),
         ([""] * MANY, "is empty"),

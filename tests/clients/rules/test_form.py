@@ -68,7 +68,9 @@ def test_a_site_s_own_word_counts_before_that_of_all(tmp_path: Path) -> None:
 def test_nothing_is_said_of_files_that_are_no_text(tmp_path: Path) -> None:
     path = tmp_path / NAME
     path.write_text("separator = ';'\n")
-    assert load_reading(path).origin(tmp_path / "ash.parquet") == Origin.of(tmp_path / "ash.parquet")
+    assert load_reading(path).origin(tmp_path / "ash.parquet", tmp_path) == Origin.of(
+        tmp_path / "ash.parquet"
+    )
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def training_of(**changes: object) -> Training:
 
 @settings(max_examples=20, deadline=None)
 @given(
-    optimizer=st.sampled_from(["sgd", "adam", "rmsprop"]),
+    optimizer=st.sampled_from(["sgd", "adam", "adamw", "rmsprop"]),
     momentum=st.sampled_from([0.0, 0.5, 0.9]),
     proximal=st.sampled_from([0.0, 0.1, 1.0]),
     steps=st.integers(1, 5),
@@ -62,7 +62,11 @@ def test_with_every_record_in_every_step_it_is_torchs_own_training(
 ) -> None:
     """Also with momentum, and with the proximal term as FedProx has it in the loss."""
     given = {"optimizer": optimizer, "local_steps": steps, "learning_rate": rate}
-    own = {"training.momentum": momentum * (optimizer == "sgd"), "training.proximal": proximal}
+    own: dict[str, object] = {
+        "training.momentum": momentum * (optimizer == "sgd"),
+        "training.proximal": proximal,
+    }
+    own |= {"training.weight_decay": 0.3} if optimizer == "adamw" else {}
     plan = make_plan("record", "none", **given, **own)
     data, params = make_data(records, seed), make_params(seed=seed)
     delta = delta_of(plan.training, data, records, params=params)

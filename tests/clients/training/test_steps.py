@@ -12,25 +12,35 @@ from clients.training.steps import Steps
 from federation.config.tables import Training
 from tests import ROOT
 
-OF_TORCH = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "rmsprop": torch.optim.RMSprop}
+OF_TORCH = {
+    "sgd": torch.optim.SGD,
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "rmsprop": torch.optim.RMSprop,
+}
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
 @pytest.mark.parametrize(
-    ("optimizer", "momentum"), [("sgd", None), ("sgd", 0.9), ("adam", None), ("rmsprop", None)]
+    ("optimizer", "extra"),
+    [
+        ("sgd", {}),
+        ("sgd", {"momentum": 0.9}),
+        ("adam", {}),
+        ("adamw", {"weight_decay": 0.3}),
+        ("rmsprop", {}),
+    ],
 )
 def test_every_step_is_torchs_to_the_last_bit(
-    optimizer: str, momentum: float | None, dtype: torch.dtype
+    optimizer: str, extra: dict[str, float], dtype: torch.dtype
 ) -> None:
     training = Training.model_validate(
-        {"optimizer": optimizer, "learning_rate": 0.07, "local_steps": 30, "sample_rate": 0.5}
-        | ({} if momentum is None else {"momentum": momentum})
+        {"optimizer": optimizer, "learning_rate": 0.07, "local_steps": 30, "sample_rate": 0.5} | extra
     )
     generator = torch.Generator().manual_seed(3)
     ours = torch.randn(501, generator=generator, dtype=dtype)
     theirs = ours.clone()
     steps = Steps(training, ours)
-    extra = {} if momentum is None else {"momentum": momentum}
     optimizer_of_torch = OF_TORCH[optimizer]([theirs], lr=0.07, **extra)
     for scale in 10.0 ** torch.linspace(-6, 3, 30, dtype=torch.float64):
         gradient = (scale * torch.randn(501, generator=generator, dtype=torch.float64)).to(dtype)
@@ -54,7 +64,8 @@ from tests.plans import plan_of
 
 data = Dataset(torch.rand(40, 5), torch.arange(40) % 2)
 for rules in (
-    dict(noise="site", optimizer="adam", local_steps=2), {"evaluation.epsilon": 1.0},
+    {"noise": "site", "optimizer": "adamw", "training.weight_decay": 0.1, "local_steps": 2},
+    {"evaluation.epsilon": 1.0},
     dict(noise="central", unit="client", optimizer="rmsprop"), dict(noise="none"), dict(model="mlp"),
 ):
     plan = plan_of(rules)

@@ -32,6 +32,11 @@ CASES = [
     ("record", "site", {"local_steps": 4, "learning_rate": 3.0}),
     ("record", "site", {"local_steps": 4, "optimizer": "adam"}),
     ("record", "site", {"local_steps": 4, "optimizer": "rmsprop", "learning_rate": 0.05}),
+    (
+        "record",
+        "site",
+        {"local_steps": 4, "optimizer": "adamw", "learning_rate": 0.5, "training.weight_decay": 1.5},
+    ),
     ("record", "site", {"local_steps": 4, "learning_rate": 3.0, "training.momentum": 0.9}),
     ("record", "site", {"local_steps": 4, "learning_rate": 0.5, "training.proximal": 1.5}),
     ("record", "site", {"weights": "declared"}),

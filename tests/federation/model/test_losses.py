@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from federation.model.losses import Hazards, Huber, Poisson, Single, Squared
-from federation.model.task import build_task, is_built_in
+from federation.model.losses import Hazards, Hinge, Huber, Poisson, Single, Squared
+from federation.model.task import build_task, cross_entropy, is_built_in
 from tests.outcomes import KINDS
 from tests.plans import Changes, plan_of
 
@@ -22,6 +22,38 @@ def test_numbers_are_learned_by_torchs_losses() -> None:
     assert torch.allclose(Squared()(column, LABELS), functional.mse_loss(OUTPUTS, LABELS, reduction="none"))
     huber = functional.huber_loss(OUTPUTS, LABELS, reduction="none", delta=0.7)
     assert torch.allclose(Huber(0.7)(column, LABELS), huber)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 7])
+def test_margins_are_learned_by_torchs_hinge_loss_of_many_classes(classes: int) -> None:
+    outputs = 2 * torch.randn(40, classes, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    labels = torch.arange(40) % classes
+    ours, theirs = outputs.clone().requires_grad_(), outputs.clone().requires_grad_()
+    found = Hinge()(ours, labels)
+    expected = functional.multi_margin_loss(theirs, labels, reduction="none")
+    assert torch.allclose(found, expected, rtol=1e-12, atol=1e-15)
+    assert len(found.unique()) > 9
+    found.square().sum().backward()  # type: ignore[no-untyped-call]
+    expected.square().sum().backward()  # type: ignore[no-untyped-call]
+    assert ours.grad is not None
+    assert theirs.grad is not None
+    assert torch.allclose(ours.grad, theirs.grad, rtol=1e-12, atol=1e-15)
+
+
+def test_the_loss_of_two_classes_is_torchs_binary_cross_entropy_with_logits() -> None:
+    """So "bce" in a plan asks for what there is."""
+    loss = build_task(plan_of({"task.loss": "bce"})).loss
+    outputs, labels = torch.randn(9, 2, generator=torch.Generator().manual_seed(1)), torch.arange(9) % 2
+    expected = functional.binary_cross_entropy_with_logits(
+        outputs[:, 1] - outputs[:, 0], labels.float(), reduction="none"
+    )
+    assert torch.allclose(loss(outputs, labels), expected, atol=1e-6)
+
+
+def test_a_plan_says_which_loss_classes_are_learned_by() -> None:
+    assert build_task(plan_of()).loss is cross_entropy
+    assert build_task(plan_of({"task.loss": "hinge"})).loss == Hinge()
+    assert is_built_in(build_task(plan_of({"task.loss": "hinge"})))
 
 
 def test_counts_are_learned_by_torchs_poisson_loss_with_the_exposure_as_an_offset() -> None:

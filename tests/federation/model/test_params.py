@@ -49,17 +49,11 @@ def test_another_model_is_refused() -> None:
         Layout.of(nn.Linear(2, 2)).flatten(nn.Linear(2, 3))
 
 
-class WithBuffer(nn.Module):
+class Aliased(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.layer = nn.Linear(2, 2)
-        self.register_buffer("mean", torch.zeros(2))
-
-
-def _frozen() -> nn.Module:
-    model = nn.Linear(2, 2)
-    model.bias.requires_grad_(False)
-    return model
+        self.register_buffer("mean", self.layer.bias.detach())
 
 
 @pytest.mark.parametrize(
@@ -68,13 +62,14 @@ def _frozen() -> nn.Module:
         (nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)), 'BatchNorm1d at "1" mixes the records'),
         (nn.Sequential(nn.Linear(2, 2), nn.BatchNorm2d(2, affine=False)), "mixes"),
         (nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2, track_running_stats=False)), "mixes"),
-        (nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2).eval().requires_grad_(False)), "mixes"),
+        (nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2).requires_grad_(False)), "mixes"),
+        (nn.Sequential(nn.Linear(2, 2), nn.InstanceNorm1d(2, track_running_stats=True)), "keeps statistics"),
         (nn.SyncBatchNorm(2), "SyncBatchNorm mixes"),
-        (WithBuffer(), 'buffer, "mean"'),
+        (Aliased(), '"mean" shares its memory with "layer.bias"'),
         (nn.ReLU(), "no parameters"),
+        (nn.Linear(2, 2).requires_grad_(False), "nothing to train"),
         (nn.Linear(2, 2).double(), "float64"),
         (nn.Linear(2, 2).half(), "float16"),
-        (_frozen(), '"bias" is frozen'),
     ],
 )
 def test_a_model_that_cannot_be_private_or_travel_is_refused(model: nn.Module, expected: str) -> None:

@@ -128,7 +128,7 @@ SLIPS = [
     (
         'model = "logistic"',
         'model = "logistics"',
-        'task.model = "logistics": must be "logistic", "additive", "mlp" or',
+        'task.model = "logistics": must be "logistic", "additive", "mlp", "cnn"',
     ),
     ('size = "all"', "size = true", 'cohort.size = true: must be "all" or a number of sites'),
     ('size = "all"', "size = 2", "cohort.size = 2: is below cohort.minimum = 3"),
@@ -482,6 +482,27 @@ def test_momentum_is_of_sgd_alone(optimizer: str) -> None:
     text = TEXT.replace('noise = "distributed"', 'noise = "site"')
     given = f'optimizer = "{optimizer}"\nmomentum = 0.9\n'
     assert "means nothing beside optimizer" in message(text.replace('optimizer = "sgd"\n', given))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ('optimizer = "adamw"', "training.weight_decay"),
+        ('optimizer = "adamw"\nweight_decay = 0.0', "must be above 0"),
+        ('optimizer = "adamw"\nweight_decay = 2.0', "takes all of a param in one step"),
+        ('optimizer = "adam"\nweight_decay = 0.1', 'choose training.optimizer = "adamw"'),
+    ],
+)
+def test_weight_decay_is_of_adamw_and_has_to_be_said(given: str, said: str) -> None:
+    text = TEXT.replace('noise = "distributed"', 'noise = "site"')
+    assert said in message(text.replace('optimizer = "sgd"', given))
+
+
+@pytest.mark.parametrize("noise", ["distributed", "central"])
+def test_noise_that_is_added_once_refuses_adamw_as_any_optimizer_of_a_site(noise: str) -> None:
+    text = TEXT.replace('noise = "distributed"', f'noise = "{noise}"')
+    given = 'optimizer = "adamw"\nweight_decay = 0.1'
+    assert "is not covered by record-level" in message(text.replace('optimizer = "sgd"', given))
 
 
 def test_the_server_has_its_own_word_for_momentum() -> None:

@@ -36,6 +36,30 @@ def test_what_is_learned_and_not_how_it_is_judged_is_in_the_digest() -> None:
     assert len({plan.digest for plan in plans}) == len(plans)
 
 
+def test_a_loss_that_is_the_usual_one_changes_no_digest() -> None:
+    usual = {plan_of().digest, *(plan_of({"task.loss": name}).digest for name in ("cross-entropy", "bce"))}
+    hinge = plan_of({"task.loss": "hinge"})
+    assert usual == {plan_of().digest}
+    assert hinge.digest not in usual
+    assert b"loss" not in plan_of().canonical()
+    assert parse(hinge.to_toml()).digest == hinge.digest
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"task.loss": "mse"}, "task.loss"),
+        ({"task.loss": "bce", "task.classes": ["0", "1", "2"]}, "is of two classes"),
+        ({"task.loss": "hinge", "evaluation.metrics": ["brier"]}, "a hinge loss learns none"),
+        ({"task.loss": "hinge", "evaluation.threshold": 0.3}, "a hinge loss learns none"),
+        (but(REGRESSION, loss="hinge"), "task.loss"),
+    ],
+)
+def test_a_loss_that_is_not_for_a_task_is_told(changes: Changes, said: str) -> None:
+    with pytest.raises(PlanError, match=said):
+        plan_of(changes)
+
+
 WRONG = {
     "kind": (but(REGRESSION, kind="regression"), "task.kind"),
     "range": (but(REGRESSION, target_range={"low": 5, "high": 5}), "task.target_range"),

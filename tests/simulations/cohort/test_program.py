@@ -12,11 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from clients.training.isolation import Tally
+from clients.training.places import device_of
 from federation.errors import InputError
+from federation.model.losses import Hinge
 from federation.model.task import Dataset
 from privacy.mechanism.noise import Stream
 from simulations.cohort.batches import Drawn, Stack
-from simulations.cohort.program import CohortProgram, device_of
+from simulations.cohort.program import CohortProgram
 from tests.clients.sites import make_plan
 from tests.simulations.cohort.cohorts import (
     FEATURES,
@@ -40,6 +42,7 @@ OPTIMIZERS: dict[str, dict[str, object]] = {
     "momentum": {"learning_rate": 0.1, "momentum": 0.9},
     "fedprox": {"learning_rate": 0.3, "proximal": 0.5},
     "adam": {"optimizer": "adam", "learning_rate": 0.01, "proximal": 0.1},
+    "adamw": {"optimizer": "adamw", "learning_rate": 0.01, "weight_decay": 0.5},
     "rmsprop": {"optimizer": "rmsprop", "learning_rate": 0.003},
 }
 
@@ -54,6 +57,18 @@ def test_every_site_s_update_is_the_one_it_would_send(model: str, optimizer: str
     assert cohort.program.way(cohort.terms, torch.float32).net is not None
 
 
+@pytest.mark.parametrize("model", ["logistic", "mlp"])
+def test_a_hinge_loss_is_trained_and_clipped_together_as_apart(model: str) -> None:
+    plain = cohort_of(MODELS[model], loss=Hinge(), local_steps=3, learning_rate=0.1)
+    found, expected = plain.together(updates), plain.one_by_one(lambda work: work.update())
+    assert float((found - expected).abs().max()) < 1e-5
+    assert float(expected.abs().max()) > 1e-3
+    assert plain.program.way(plain.terms, torch.float32).net is not None
+    clipped = cohort_of(MODELS[model], loss=Hinge(), noise="distributed")
+    sums = clipped.together(lambda program, *round_: program.clipped_gradients(*round_, 0.4))
+    assert float((sums - clipped.one_by_one(lambda work: work.clipped_gradients(0.4))).abs().max()) < 1e-9
+
+
 @pytest.mark.parametrize("unit", ["record", "patient"])
 @pytest.mark.parametrize("model", MODELS)
 def test_every_site_s_clipped_sum_is_the_one_it_would_send(model: str, unit: str) -> None:
@@ -65,7 +80,7 @@ def test_every_site_s_clipped_sum_is_the_one_it_would_send(model: str, unit: str
 
 
 @pytest.mark.parametrize("unit", ["record", "patient"])
-@pytest.mark.parametrize("optimizer", ["momentum", "fedprox", "adam"])
+@pytest.mark.parametrize("optimizer", ["momentum", "fedprox", "adam", "adamw"])
 def test_noised_steps_are_the_sites_own(unit: str, optimizer: str) -> None:
     cohort = cohort_of(mlp, unit=unit, noise="site", local_steps=3, **OPTIMIZERS[optimizer])
     names = list(cohort.terms.parameters.members)

@@ -19,11 +19,13 @@ from simulations.populations.registry import POPULATIONS, population_for, scenar
 DIGESTS = {
     "hospitals": "26ed2ba0fe0601c9",
     "digits": "6f1deee22b76012d",
+    "images": "f21144361f7b00a6",
     "bank": "6da15204f584035b",
     "heart": "a06f55c101f2d7f7",
     "readmission": "aa687e7d43ec3882",
     "credit": "93fbf81bcd594158",
     "fraud": "be3e24fad0cf7f93",
+    "moderation": "5c4daee725a2fecf",
 }
 
 
@@ -69,5 +71,5 @@ def test_a_seed_decides_all_of_a_population_on_every_machine(
 def test_a_population_is_found_by_name_and_by_the_command() -> None:
     assert [name.value for name in PopulationName] == list(POPULATIONS)
     assert all(each.name == name and each.scenario.is_file() for name, each in POPULATIONS.items())
-    with pytest.raises(InputError, match="one of hospitals, digits, bank"):
+    with pytest.raises(InputError, match="one of hospitals, digits, images"):
         population_for("hospital")

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from federation.model.base import trained
 from federation.model.params import Layout, params_bytes, params_digest
 from federation.model.task import build_task
 from federation.plan.plan import load
@@ -59,8 +60,14 @@ def folder(
     cross: bool = True,
     threshold: str = "",
     kind: str = "",
+    task: str = "",
+    features: str = "",
+    base: str = "",
 ) -> Path:
-    """A finished run of random params."""
+    """A finished run of random params. `task` names one of somebody's own, in the place of the table.
+
+    `features` stand in the place of the ward, `base` is a table behind all others.
+    """
     path.mkdir()
     names = ", ".join(f'"{name}"' for name in "nyz"[:classes])
     knots = ", knots = 4" if model == "additive" else ""
@@ -70,13 +77,19 @@ def folder(
         usual = f'kind = "tabular-classification"\ntarget = "y"\nclasses = [{names}]'
         assert usual in text
         text = text.replace(usual, kind)
-    (path / "plan.toml").write_text(text)
+    if features:
+        text = text.replace('ward = { values = ["a", "b"], other = true }\n', features)
+        assert features in text
+    if task:
+        before, rest = text.split("[task]")
+        text = f'task = "{task}"\n{before}[cohort]' + rest.split("[cohort]")[1]
+    (path / "plan.toml").write_text(text + base)
     plan = load(path / "plan.toml")
     own = build_task(plan).model()
     layout = Layout.of(own)
     params = torch.randn(layout.dimension, generator=torch.Generator().manual_seed(3))
     layout.load(own, params)
-    tensors = {name: value.detach().contiguous() for name, value in own.named_parameters()}
+    tensors = {name: value.detach().contiguous() for name, value in trained(own).items()}
     save_file(tensors, path / "params.safetensors", {"plan": plan.digest, "private": "false"})
     digest = params_digest(params_bytes(params)).hex()
     (path / "receipts.jsonl").write_text(json.dumps({"closed": True, "params": digest}) + "\n")

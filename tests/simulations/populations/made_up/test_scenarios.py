@@ -28,8 +28,8 @@ from simulations.world import read_world
 from tests import ROOT
 
 PAGES = ROOT / "docs" / "scenarios"
-EXPECTED = {"heart": 0.81, "readmission": 0.76, "credit": 0.82, "fraud": 0.87}
-PEOPLE = {"readmission": "patient_nbr", "fraud": "card"}
+EXPECTED = {"heart": 0.81, "readmission": 0.76, "credit": 0.82, "fraud": 0.87, "moderation": 0.96}
+PEOPLE = {"readmission": "patient_nbr", "fraud": "card", "moderation": "author"}
 Row = dict[str, str]
 
 

@@ -1,0 +1,1 @@
+"""Files of images, of any content, into pixels: what is wrong with one is told by name."""

@@ -1,0 +1,1 @@
+"""Public maps from images to features, and models of images."""

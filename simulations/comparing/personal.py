@@ -1,0 +1,63 @@
+"""What each simulated site gains by its personal model, which it makes of the released one by itself.
+
+It is made as at a real site (`clients.training.personal`), of the records that the site trains on, and judged on
+those that it holds out. Nothing of it is charged: at a real site nothing of it leaves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from clients.training.personal import personal_params
+from clients.training.work import site_stream
+from federation.report.report import Metrics, Report
+from federation.report.scores import BesideAlone
+from simulations.fairness.paired import beside_alone, said_at_sites
+from simulations.optional import reason
+from simulations.outcomes.judging import judge_of
+from simulations.summary import model_of
+from simulations.world import World
+
+PERSONAL = "personal"
+
+
+@dataclass(frozen=True)
+class PersonalModels:
+    """By site, the metrics of its personal model on its held-out records, and its gain over the released one."""
+
+    own: dict[str, Metrics]
+    gains: BesideAlone
+    params: dict[str, Tensor] = field(repr=False)
+
+
+def personal_models(world: World, params: Tensor) -> PersonalModels:
+    """Those of all sites from the released `params`. TrainingDiverged if one is not finite."""
+    plan, judge, after = world.plan, judge_of(world.outcome), world.plan.last_round + 1
+    made = {
+        name: personal_params(plan, world.task, params, world.training[name], site_stream(plan, name, after))
+        for name in sorted(world.training)
+    }
+    held, asked = world.held_out, (plan.evaluation.metrics, plan.evaluation.threshold)
+    said = {
+        name: judge.predict(model_of(world, made[name]), held[name].features) for name in made if name in held
+    }
+    shared = said_at_sites(world, model_of(world, params))
+    own = {name: judge.measured(one, held[name].labels, *asked) for name, one in said.items()}
+    return PersonalModels(own, beside_alone(world, said, shared), made)
+
+
+def with_personal(report: Report, world: World, params: Tensor) -> Report:
+    """The report with what personal models gain, or with why that is not known; as it is where no plan asks.
+
+    Of a site with rules of its own nothing is trained without privacy, not even to compare.
+    """
+    if world.plan.personal is None or not world.listed or world.rules:
+        return report
+    try:
+        found = personal_models(world, params)
+        told = {"personal": found.own, "beside_shared": found.gains}
+    except Exception as error:  # a figure that a run can do without; a foreign text may quote the data
+        told = {"missing": {**report.evaluation.missing, PERSONAL: reason(error)}}
+    return report.model_copy(update={"evaluation": report.evaluation.model_copy(update=told)})
