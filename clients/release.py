@@ -6,9 +6,9 @@ never overspend it, and a retry of the round resends the very same bytes instead
 
 What a plan makes of a round is its kind (`federation.kinds.base`); how a site trains is in `clients.training.work`.
 
-The payload is `Payload.length` integers below 2^ring_bits and has no place for anything else: no count of records
-or steps, no loss, no metric, no text. It is checked, turned into bytes, kept by the journal, and what is handed on
-is read back from these bytes, so that nothing that was attached to an array in memory travels with it.
+The payload is `Payload.length` integers below 2^ring_bits, packed, and has no place for anything else: no count of
+records or steps, no loss, no metric, no text. It is checked, turned into bytes, kept by the journal, and what is
+handed on is read back from these bytes, so that nothing that was attached to an array in memory travels with it.
 
 Floating-point noise leaks: the low bits of x + noise can identify x (Mironov 2012; Holohan and Braghin 2021 on the
 attempts to repair it). We add integer noise on a grid that follows from public numbers alone, so a neighboring data
@@ -32,52 +32,60 @@ from torch import Tensor
 from clients.journal.journal import Journal
 from clients.training.work import Trainer, contribution, fresh_excess
 from federation.errors import FederationError, TaskError
-from federation.model.params import params_bytes
+from federation.model.params import params_view
 from federation.round.messages import Invitation
 from federation.round.plays import account_name
 from federation.round.sent import require_reachable
 from federation.round.terms import Terms
 from privacy.accounting.units import Limit
-from privacy.errors import PolicyViolation, PrivacyError
+from privacy.errors import MalformedMessage, PolicyViolation, PrivacyError
 from privacy.ledger.heads import Head
 from privacy.mechanism.encoding import EncodingOverflow, RingVector
 from privacy.secagg.keys import SECRET_BYTES
+from privacy.secagg.ring import lane_type, pack, packed_size, unpack
 from privacy.wire import digest
 
 
 @dataclass(frozen=True)
 class Payload:
-    """The form of everything that leaves: `length` numbers below 2^ring_bits, 8 bytes each, whatever the data."""
+    """The form of everything that leaves: `length` numbers below 2^ring_bits, packed as on the wire."""
 
     length: int
     ring_bits: int
 
     def seal(self, vector: object) -> bytes:
-        """The bytes of a uint64 array of exactly this form. PolicyViolation for anything else, not showing it."""
-        if type(vector) is not np.ndarray or vector.dtype != np.uint64 or vector.shape != (self.length,):
+        """The bytes of an array of exactly this form. PolicyViolation for anything else, not showing it."""
+        lanes = lane_type(self.ring_bits)
+        if type(vector) is not np.ndarray or vector.dtype not in (np.uint64, lanes):
             raise PolicyViolation("a release is not of the one form that may leave")
-        data = vector.astype("<u8").tobytes()
-        self.open(data)
-        return data
+        if vector.shape != (self.length,):
+            raise PolicyViolation("a release is not of the one form that may leave")
+        if int(vector.max()) >> self.ring_bits:
+            raise PolicyViolation("a release leaves the ring")
+        return pack(vector.astype(lanes, copy=False), self.ring_bits)
 
     def split(self, data: bytes) -> tuple[bytes, bytes, bytes]:
         """The sealed vector, and what is kept with it: the secret of its excess noise and for which cohort, if any.
 
         PolicyViolation for bytes of another form.
         """
-        vector, beside = data[: 8 * self.length], data[8 * self.length :]
+        vector, beside = data[: self._size], data[self._size :]
         if len(beside) not in (0, 2 * SECRET_BYTES):
             raise PolicyViolation("a release is not of the one form that may leave")
         return vector, beside[:SECRET_BYTES], beside[SECRET_BYTES:]
 
     def open(self, data: bytes) -> RingVector:
         """The vector of sealed bytes, which are all that it holds. PolicyViolation if they have another form."""
-        if type(data) is not bytes or len(data) != 8 * self.length:
+        if type(data) is not bytes:
             raise PolicyViolation("a release is not of the one form that may leave")
-        vector = np.frombuffer(data, "<u8").astype(np.uint64)
-        if bool((vector >> np.uint64(self.ring_bits)).any()):
-            raise PolicyViolation("a release leaves the ring")
-        return vector
+        try:
+            return unpack(data, self.length, self.ring_bits)
+        except MalformedMessage:
+            raise PolicyViolation("a release is not of the one form that may leave") from None
+
+    @property
+    def _size(self) -> int:
+        return packed_size(self.length, self.ring_bits)
 
 
 Present: TypeAlias = Callable[[Trainer], tuple[Trainer, Callable[[bytes], str]]]
@@ -97,7 +105,7 @@ def release(
     present: Present | None = None,
     at: str = "",
 ) -> RingVector:
-    """This site's vector for the secure sum: uint64 of length `terms.length`, below 2^ring_bits.
+    """This site's vector for the secure sum: integers below 2^ring_bits, of length `terms.length`.
 
     `excess` is the secret of what may be taken out of its noise again. It is of the round, like the vector, and
     kept with it; without one nothing can be taken out. The journal checks `limits`, what the site's policy allows
@@ -111,7 +119,7 @@ def release(
     """
     require_reachable(terms, params)
     run, number = terms.account
-    question = terms.question(params_bytes(params)).hex()
+    question = terms.question(params_view(params)).hex()
     ended = (
         account_name(terms.plan, terms.run) if terms.is_evaluation else ""
     )  # its model is what is evaluated

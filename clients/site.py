@@ -65,7 +65,7 @@ from privacy.secagg.kem import require_kem
 from privacy.secagg.ring import packed_size
 from privacy.signing import public_identity
 from privacy.suite import SUITE
-from privacy.wire import digest
+from privacy.wire import Octets, digest
 
 _log = logging.getLogger(__name__)
 _REMEMBERED = 256  # plans whose task failed
@@ -315,12 +315,12 @@ class Site:
         if participant is None or participant.terms.place != (frame.run, frame.round, frame.attempt):
             raise FaultyServer("a message of a round that this site was not invited to")
         if frame.kind not in (Kind.BROADCAST, Kind.CERTIFICATE):
-            return frame.reply(*self._reply(participant, frame.kind, frame.body))
+            return frame.reply(*self._reply(participant, frame.kind, bytes(frame.body)))
         paired = Paired.from_bytes(frame.body)
         kind, own = self._reply(participant, frame.kind, paired.own)
         if kind is Kind.MASKED:
             joined.position = joined.position.began(frame.round)
-        following = self._following(frame, paired.following)
+        following = self._following(frame, bytes(paired.following))
         return frame.reply(kind, Paired(own, following, (self.journal.head(),)).to_bytes())
 
     def _consented(self, frame: Frame) -> Frame:
@@ -382,7 +382,7 @@ class Site:
         note_invited(joined.rounds[terms.round])
         return joined.rounds[terms.round]
 
-    def _reply(self, participant: Participant, kind: Kind, body: bytes) -> tuple[Kind, bytes]:
+    def _reply(self, participant: Participant, kind: Kind, body: Octets) -> tuple[Kind, bytes]:
         """The reply to one request of a round; any refusal ends the attempt, and its secrets go.
 
         The same request again gets the same bytes: nothing is trained, charged or masked a second time.
@@ -396,7 +396,7 @@ class Site:
                 raise
         return known[1]
 
-    def _take_part(self, participant: Participant, kind: Kind, body: bytes) -> tuple[Kind, bytes]:
+    def _take_part(self, participant: Participant, kind: Kind, body: Octets) -> tuple[Kind, bytes]:
         """One step of a round. Each thing is on record before what depends on it is computed.
 
         Shares that do not open end the attempt before anything is charged. Before a sum is opened the journal holds
@@ -405,12 +405,12 @@ class Site:
         terms, machine = participant.terms, participant.machine
         match kind:
             case Kind.ADVERTS:
-                return Kind.SHARES, machine.share(body)
+                return Kind.SHARES, machine.share(bytes(body))
             case Kind.BROADCAST if Kind.ADVERTS in participant.replies:
                 note_asked(participant)
                 broadcast = Broadcast.from_bytes(body)
                 params = params_from_bytes(broadcast.params, sent_length(terms))
-                participant.accept(broadcast.shares)
+                participant.accept(bytes(broadcast.shares))
                 excess, participant.excess = participant.excess, b""  # from here on the journal keeps it
                 vector = self.release(terms, params, broadcast.heads, excess)  # charges, trains, fixes
                 once = terms.parameters.is_ring
@@ -420,12 +420,12 @@ class Site:
                 note_sent(participant)
                 return Kind.MASKED, masked
             case Kind.SURVIVORS:
-                return Kind.VOTE, machine.commit(body)
+                return Kind.VOTE, machine.commit(bytes(body))
             case Kind.CERTIFICATE:
-                survivors = machine.check(body)
+                survivors = machine.check(bytes(body))
                 asked = digest("federation/survivors/2", *(name.encode() for name in survivors))
                 self.journal.reveal(*terms.account, asked.hex())
-                reply = machine.reveal(body)
+                reply = machine.reveal(bytes(body))
                 note_opened(participant, survivors, self.journal)
                 return Kind.REVEAL, reply
         raise FaultyServer(f"a {kind.name} frame inside a round")

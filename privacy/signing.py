@@ -12,7 +12,7 @@ from functools import lru_cache
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from privacy.wire import Writer, digest
+from privacy.wire import Octets, Writer, digest
 
 IDENTITY_BYTES = 32
 SIGNATURE_BYTES = 64
@@ -27,12 +27,12 @@ _SMALL_ORDER = (
 )
 
 
-def sign(key: Ed25519PrivateKey, label: str, *parts: bytes) -> bytes:
+def sign(key: Ed25519PrivateKey, label: str, *parts: Octets) -> bytes:
     """A signature of 64 bytes over the label and a digest of the length-prefixed parts."""
     return key.sign(_statement(label, parts))
 
 
-def is_signed(key: bytes, signature: bytes, label: str, *parts: bytes) -> bool:
+def is_signed(key: bytes, signature: bytes, label: str, *parts: Octets) -> bool:
     """Whether the holder of this public key, 32 bytes, signed these parts under this label."""
     return _verify(key, signature, _statement(label, parts))
 
@@ -73,6 +73,6 @@ def is_identity(key: bytes) -> bool:
     return len(key) == IDENTITY_BYTES and coordinate < _FIELD and coordinate not in _SMALL_ORDER
 
 
-def _statement(label: str, parts: tuple[bytes, ...]) -> bytes:
+def _statement(label: str, parts: tuple[Octets, ...]) -> bytes:
     """The label in the clear, so that no other protocol's statement is one of ours, and a digest of the rest."""
     return Writer().text(label).fixed(digest(label, *parts)).finish()

@@ -14,12 +14,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from privacy.errors import MalformedMessage
 
 _Value = TypeVar("_Value")
 
+Octets: TypeAlias = bytes | memoryview
+Pieces: TypeAlias = tuple[Octets, ...]
+"""A message that is not put together yet."""
 TEXT_BYTES = 256
 """What a text has at most, in UTF-8, unless its reader says otherwise: enforced where it is filled, and read."""
 _LENGTH = 4
@@ -27,10 +30,13 @@ _MAX_BLOB = (1 << 8 * _LENGTH) - 1
 
 
 class Writer:
-    """Append fields, then `finish`. Methods return the writer, so that a message reads as one expression."""
+    """Append fields, then `finish`. Methods return the writer, so that a message reads as one expression.
+
+    What is appended is held as it is, and copied once, by `finish`: a field can be a vector of gigabytes.
+    """
 
     def __init__(self) -> None:
-        self._out = bytearray()
+        self._out: list[Octets] = []
 
     def u8(self, value: int) -> Writer:
         """An integer in [0, 2^8), 1 byte."""
@@ -48,16 +54,19 @@ class Writer:
         """An integer in [0, 2^64), 8 bytes."""
         return self._integer(value, 8)
 
-    def fixed(self, value: bytes) -> Writer:
+    def fixed(self, value: Octets) -> Writer:
         """Bytes whose length the reader knows beforehand."""
-        self._out += value
+        self._out.append(value)
         return self
 
-    def blob(self, value: bytes, limit: int = _MAX_BLOB) -> Writer:
+    def blob(self, value: Octets | Pieces, limit: int = _MAX_BLOB) -> Writer:
         """Bytes of any length below 2^32, after their length. ValueError past the `limit` of who reads them."""
-        if len(value) > limit:
+        pieces = value if isinstance(value, tuple) else (value,)
+        size = sum(map(len, pieces))
+        if size > limit:
             raise ValueError(f"a field of a message holds at most {limit} bytes")
-        return self._integer(len(value), _LENGTH).fixed(value)
+        self._integer(size, _LENGTH)._out.extend(pieces)
+        return self
 
     def text(self, value: str, limit: int = TEXT_BYTES) -> Writer:
         """Text, as a blob of UTF-8. ValueError for lone surrogates, which have no UTF-8, and past the `limit`."""
@@ -72,19 +81,26 @@ class Writer:
 
     def finish(self) -> bytes:
         """Everything written so far."""
-        return bytes(self._out)
+        return b"".join(self._out)
+
+    def pieces(self) -> Pieces:
+        """The same, not put together: whoever sends it does that."""
+        return tuple(self._out)
 
     def _integer(self, value: int, width: int) -> Writer:
         if not 0 <= value < 1 << 8 * width:
             raise ValueError(f"a {8 * width}-bit field holds no such value")
-        self._out += value.to_bytes(width, "big")
+        self._out.append(value.to_bytes(width, "big"))
         return self
 
 
 class Reader:
-    """Read the fields of one message in order, then `finish`. Every problem is a `MalformedMessage`."""
+    """Read the fields of one message in order, then `finish`. Every problem is a `MalformedMessage`.
 
-    def __init__(self, data: bytes) -> None:
+    Fields are copies; what `view` and `blob_view` give is not, and keeps the whole message in memory.
+    """
+
+    def __init__(self, data: Octets) -> None:
         self._data = data
         self._at = 0
 
@@ -109,9 +125,25 @@ class Reader:
         end = self._at + size
         if end > len(self._data):
             raise MalformedMessage("a message ends too early")
-        field = self._data[self._at : end]
+        field = bytes(self._data[self._at : end])
         self._at = end
         return field
+
+    def view(self, size: int) -> memoryview:
+        """Exactly `size` bytes, where they are."""
+        end = self._at + size
+        if end > len(self._data):
+            raise MalformedMessage("a message ends too early")
+        field = memoryview(self._data)[self._at : end]
+        self._at = end
+        return field
+
+    def blob_view(self, limit: int) -> memoryview:
+        """As `blob`, where they are."""
+        size = self.u32()
+        if size > limit:
+            raise MalformedMessage(f"a field of a message is longer than {limit} bytes")
+        return self.view(size)
 
     def blob(self, limit: int) -> bytes:
         """Bytes after their length, which may not exceed `limit`."""
@@ -144,7 +176,7 @@ class Reader:
             raise MalformedMessage("a message has bytes after its end")
 
 
-def digest(label: str, *parts: bytes) -> bytes:
+def digest(label: str, *parts: Octets) -> bytes:
     """SHA-256 over the length-prefixed label and parts, 32 bytes. Labels keep uses of the hash apart."""
     hashed = hashlib.sha256()
     for part in (label.encode(), *parts):

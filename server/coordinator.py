@@ -39,6 +39,7 @@ from privacy.secagg.opened import Opened
 from privacy.secagg.ring import packed_size
 from privacy.secagg.server import Outgoing as MachineOutgoing
 from privacy.secagg.server import Phase, ServerMachine, TooFew
+from privacy.wire import Octets
 from server.heads import Heads
 from server.transcripts import Uploads
 
@@ -208,7 +209,7 @@ class Coordinator:
             self._require_fits(header.kind, len(data))
             frame = Frame.from_bytes(data)
             if frame.kind is Kind.ABORT:
-                return self._aborted(site, frame.body)
+                return self._aborted(site, bytes(frame.body))
             if frame.kind is not self._due:
                 return []  # late or early: the step it belongs to is closed
             self._answered.add(site)
@@ -270,12 +271,12 @@ class Coordinator:
         if length > most:
             raise MalformedMessage(f"it sent a {kind.name} of {length} bytes, where {most} are the most")
 
-    def _unpaired(self, site: str, frame: Frame) -> bytes:
+    def _unpaired(self, site: str, frame: Frame) -> Octets:
         """This round's part of a reply; the other part is the next round's."""
         paired = Paired.from_bytes(frame.body)
         self._heads.take(site, paired.heads)
         if paired.following:
-            self._go_on(lambda following: following.receive(site, paired.following))
+            self._go_on(lambda following: following.receive(site, bytes(paired.following)))
         return paired.own
 
     def _go_on(self, step: Callable[[Coordinator], list[Outgoing]]) -> None:
@@ -328,16 +329,17 @@ class Coordinator:
         return [self._frame(kind, message.to, message.data) for message in messages]
 
     def _frame(self, kind: Kind, site: str, body: bytes) -> Outgoing:
-        said = None
-        if kind is Kind.BROADCAST:
-            cohort = [member.site for member in self.terms.members]
-            broadcast = Broadcast(self._params or b"", body, self._heads.shown_to(site, cohort))
-            body, said = broadcast.to_bytes(), broadcast.statement(self._params_digest)
-        if kind in (Kind.BROADCAST, Kind.CERTIFICATE):
-            onward = self.following._onward.pop(site, b"") if self.following is not None else b""
-            body = Paired(body, onward).to_bytes()
-        frame = Frame(kind, *self.terms.place, body)
-        return Outgoing(site, ordered(frame, self._key, self.terms.plan.digest, self._root, said).to_bytes())
+        place, signed = self.terms.place, (self._key, self.terms.plan.digest, self._root)
+        if kind not in (Kind.BROADCAST, Kind.CERTIFICATE):
+            return Outgoing(site, ordered(Frame(kind, *place, body), *signed).to_bytes())
+        onward = self.following._onward.pop(site, b"") if self.following is not None else b""
+        if kind is Kind.CERTIFICATE:
+            frame = Frame(kind, *place, Paired(body, onward).to_bytes())
+            return Outgoing(site, ordered(frame, *signed).to_bytes())
+        cohort = [member.site for member in self.terms.members]
+        broadcast = Broadcast(self._params or b"", body, self._heads.shown_to(site, cohort))
+        frame = ordered(Frame(kind, *place), *signed, broadcast.statement(self._params_digest))
+        return Outgoing(site, frame.around(Paired(b"", onward).around(broadcast.to_pieces())))
 
     def _invitations(self) -> list[Outgoing]:
         body = Invitation(self.terms.invited).to_bytes()

@@ -41,6 +41,6 @@ def evaluated(
     """What an evaluation round publishes. SumRefused: nothing."""
     terms, survivors = opened.terms, tuple(opened.survivors)
     released = terms.kind.released(terms.parties, opened.total, stream)
-    found = judge(terms, released, survivors)
+    found = judge(terms, (released,), survivors)
     figures = published(terms, released, len(survivors), len(opened.reduced))
     return Evaluated(figures, terms.names, survivors, heads, found, excess_left=opened.left)

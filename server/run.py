@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 
 from federation.errors import SumRefused
 from federation.kinds.allowed import Unlikely
-from federation.model.params import params_bytes, params_digest
+from federation.model.params import params_bytes, params_digest, params_view
 from federation.report.receipt import Receipt
 from federation.report.report import UnlikelySum
 from federation.round.signed import PREPARED
@@ -143,9 +143,9 @@ def receipt_of(
         seconds=time.monotonic() - started,
         bytes_up=counts[0],
         bytes_down=counts[1],
-        params_before=params_digest(params_bytes(before.sent)).hex(),
-        params_after=params_digest(params_bytes(after.sent)).hex(),
-        average=None if after.average is None else params_digest(params_bytes(after.model)).hex(),
+        params_before=params_digest(params_view(before.sent)).hex(),
+        params_after=params_digest(params_view(after.sent)).hex(),
+        average=None if after.average is None else params_digest(params_view(after.model)).hex(),
         heads={site: head.to_json() for site, head in heads.items()},
         **_moving(before, after),
     )

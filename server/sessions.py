@@ -68,8 +68,8 @@ class Lines:
         """Send frames addressed to site ids."""
         batch = list(messages)
         for message in batch:
-            self._down[message.to] += len(message.data)
-        self._transport.send(Outgoing(self._addresses[message.to], message.data) for message in batch)
+            self._down[message.to] += message.size
+        self._transport.send(Outgoing(self._addresses[message.to], message.content) for message in batch)
 
     def next(self, seconds: float) -> tuple[str, bytes] | None:
         """The next reply as (site id, bytes), or None when `seconds` pass without one.

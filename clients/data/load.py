@@ -54,23 +54,13 @@ class Reading:
     table: Table | None = field(default=None, repr=False)
     contents: Table | None = field(default=None, repr=False)
 
-    @property
-    def known_by(self) -> tuple[Table | Place, ...]:
-        """What the registry of pools knows the records by. In an archive an image has a place, and no name."""
-        if self.table is None:
-            return (self.file.path,)
-        if self.contents is None:
-            return (self.table,)
-        in_archive = Origin.of(self.table.path).kind == "npz"
-        return (self.contents,) if in_archive else (self.table, self.contents)
-
 
 @dataclass(frozen=True)
 class SiteRecords:
     """What a site trains on and what it keeps to evaluate on, and the files that they are from.
 
-    `tables` is each file's table, or its place where only the task's own code can read it. Of a table with images
-    there is a second one, with what is in them: an image under another name is the same record.
+    `tables` is each file's table, or its place where only the task's own code can read it. It has what images show
+    in the place of their names: a copy under another name is the same record, and 0001.png of two hospitals is not.
     """
 
     training: Dataset
@@ -125,7 +115,7 @@ def site_data(
             )
     if plan.privacy.unit != "client":  # a site does not know how many clients there are
         check_delta(plan, protected(plan, training), is_told=False)
-    tables = tuple(table for reading in readings for table in reading.known_by)
+    tables = tuple(reading.contents or reading.table or reading.file.path for reading in readings)
     return SiteRecords(training, held_out, tuple(reading.file for reading in readings), tables)
 
 

@@ -31,6 +31,7 @@ from federation.model.task import Dataset, weighed
 from privacy.mechanism.noise import Stream, poisson_sample
 
 _AT_ONCE = 64  # records at once through a large base, whose activations fill the memory
+_LOOKED_AT = 2**20  # numbers
 Finish = Callable[[Tensor], Tensor]  # a summed gradient -> what the optimizer may see of it
 
 
@@ -55,7 +56,7 @@ def plain_gradient(
     follows from its label.
     """
     parameters, counted = list(trained(model).values()), Tally() if tally is None else tally
-    zeros = torch.zeros(sum(parameter.numel() for parameter in parameters), dtype=parameters[0].dtype)
+    length, like = sum(parameter.numel() for parameter in parameters), parameters[0].detach()
     twin = twin_of(model, place)
     at_once = _AT_ONCE if is_large(model) else None if twin is None else PLAINLY
 
@@ -75,16 +76,21 @@ def plain_gradient(
     def gradient(features: Tensor, labels: Tensor, _: Tensor | None = None) -> Tensor:
         def piece(places: Tensor) -> Tensor:
             found = compute(features[places], labels[places])
-            if found.shape != zeros.shape or not bool(torch.isfinite(found).all()):
+            if found.shape != (length,) or not is_finite(found):
                 raise ArithmeticError
             return found
 
-        if not all(bool(torch.isfinite(parameter).all()) for parameter in parameters):
-            return torch.full_like(zeros, torch.nan)
+        if not all(is_finite(parameter.detach()) for parameter in parameters):
+            return like.new_full((length,), torch.nan)
         found = list(apart(piece, len(labels), counted, at_once))
-        return sum(found[1:], found[0]) if found else zeros.clone()
+        return sum(found[1:], found[0]) if found else like.new_zeros(length)
 
     return gradient
+
+
+def is_finite(numbers: Tensor) -> bool:
+    """Whether all of these are: looked at in parts, so that nothing as long as they is made."""
+    return all(bool(torch.isfinite(part).all()) for part in torch.split(numbers.reshape(-1), _LOOKED_AT))
 
 
 def poisson_batch(data: Dataset, rate: float, stream: Stream) -> Dataset:
@@ -146,7 +152,7 @@ def local_delta(
     dtype = position.dtype
     if wide:
         position = position.to(torch.float64)
-    before = position.to(torch.float64, copy=True)
+    before = position.clone()
     steps = Steps(training, position)
     expected = training.sample_rate * size
     batches = poisson_batches(data, training.sample_rate, stream) if rows is None else map(data.at, rows)
@@ -154,6 +160,6 @@ def local_delta(
         vector_to_parameters(position.to(dtype, copy=True), parameters)
         mean = finish(gradient(batch.features, batch.labels, batch.patients)) / expected
         if training.proximal is not None:  # of what was released already: the position, and where it began
-            mean = mean + training.proximal * (position - before)
+            mean = mean + training.proximal * (position.to(torch.float64) - before)
         steps.step(mean.to(position.dtype))
-    return position.to(torch.float64) - before
+    return position.to(torch.float64).sub_(before)

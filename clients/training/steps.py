@@ -20,7 +20,8 @@ class Steps:
     def __init__(self, training: Training, position: Tensor) -> None:
         self._training, self._position, self._taken = training, position, 0
         self._velocity: Tensor | None = None
-        self._first, self._second = torch.zeros_like(position), torch.zeros_like(position)
+        if training.optimizer != "sgd":  # which keeps neither
+            self._first, self._second = torch.zeros_like(position), torch.zeros_like(position)
 
     def step(self, gradient: Tensor) -> None:
         """One step against a gradient (d,)."""

@@ -23,7 +23,7 @@ what takes the sum to the edge, to see whether one record more trips it.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -94,16 +94,21 @@ class Unlikely:
 
 
 def unlikely(released: Tensor, allowed: Span) -> Unlikely | None:
-    """What is wrong with a sum, float64 (d,); None if nothing is. Of two checks that fail, the worse one.
+    """What is wrong with a sum, float64 (d,); None if nothing is. Of two checks that fail, the worse one."""
+    return unlikely_in((released,), allowed)
+
+
+def unlikely_in(released: Iterable[Tensor], allowed: Span) -> Unlikely | None:
+    """The same of a sum in parts.
 
     A coordinate is measured from the middle of what is allowed.
     """
     middle, half = (allowed.highest + allowed.lowest) / 2, (allowed.highest - allowed.lowest) / 2
-    numbers = released.numpy()
-    apart = max(numbers.max() - middle, middle - numbers.min())
-    found = (
-        Unlikely("coordinate", float(apart) / half),
-        Unlikely("norm", math.sqrt(np.einsum("i,i->", numbers, numbers)) / allowed.norm),
-    )
+    apart, squares = -math.inf, 0.0
+    for part in released:
+        numbers = part.numpy()
+        apart = max(apart, float(max(numbers.max() - middle, middle - numbers.min())))
+        squares += float(np.einsum("i,i->", numbers, numbers))
+    found = (Unlikely("coordinate", apart / half), Unlikely("norm", math.sqrt(squares) / allowed.norm))
     worst = max(found, key=lambda one: one.ratio)
     return worst if worst.ratio > 1 + _FLOATS else None

@@ -244,16 +244,31 @@ class Kind(ABC):
         The noise in it is that of a sum that lost `lost` sites of the cohort: no more of it is drawn than stays.
         """
 
-    @abstractmethod
     def excess(self, parties: Parties, lost: int, streams: Sequence[Stream]) -> RingVector:
         """What of one site's noise a sum that lost so many sites does not need.
 
         `streams` are those of the parts above the sum's level, of which there has to be one.
         """
+        import numpy as np
+
+        return self.codec(parties).to_ring(np.concatenate([*self.excess_blocks(parties, lost, streams)]))
 
     @abstractmethod
+    def excess_blocks(self, parties: Parties, lost: int, streams: Sequence[Stream]) -> Iterator[Integers]:
+        """The same in blocks, as integers."""
+
     def released(self, parties: Parties, total: RingVector, stream: Stream) -> Tensor:
         """What the cohort released, flat float64: the decoded sum, with the server's noise where that is due."""
+        return self.decoded(parties, self.with_noise(parties, total, stream))
+
+    def with_noise(self, parties: Parties, total: RingVector, stream: Stream) -> RingVector:
+        """The sum with the server's noise on it: itself, where none is due."""
+        return total
+
+    def decoded(self, parties: Parties, part: RingVector) -> Tensor:
+        """A part of a sum, flat float64."""
+        codec = self.codec(parties)
+        return codec.decode(codec.from_ring(part))
 
     @abstractmethod
     def span(self, parties: Parties, survivors: Collection[str]) -> Span:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from abc import abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,11 +21,11 @@ from federation.kinds.base import (
     Work,
     Works,
     grid,
-    on_grid,
     once,
     parts_of,
     sum_on_grid,
 )
+from federation.kinds.noised import Blocks, noised
 from privacy.mechanism.noise import VARIANCE, Stream
 
 if TYPE_CHECKING:
@@ -88,14 +88,13 @@ class NoisedSum(Kind):
         self, parties: Parties, site: str, work: Work, stream: Stream, excess: Sequence[Stream] = ()
     ) -> RingVector:
         """The clipped vector with this site's noise on it: with streams of excess parts, in parts."""
-        codec, mechanism = self.codec(parties), self.mechanism(parties)
+        mechanism, noises = self.mechanism(parties), list[Blocks]()
         clipped = self.clipped(parties, site, work)
-        integers = on_grid(codec, clipped[None], [self.reach(parties, site)])[0]
         if not self._is_central:
             parts = self.levels(parties).parts if excess else (VARIANCE,)
-            for variance, source in zip(parts, (stream.derive("noise"), *excess), strict=True):
-                integers = integers + mechanism.noise(source, variance)
-        return codec.to_ring(integers)
+            sources = (stream.derive("noise"), *excess)
+            noises = [mechanism.noise_blocks(*each) for each in zip(sources, parts, strict=True)]
+        return noised(self.codec(parties), clipped, self.reach(parties, site), noises)
 
     def summed(
         self, parties: Parties, sites: Sequence[str], works: Works, draws: Draws, lost: int
@@ -119,22 +118,19 @@ class NoisedSum(Kind):
     def _reaches(self, parties: Parties, sites: tuple[str, ...]) -> list[float]:
         return [self.reach(parties, site) for site in sites]
 
-    def excess(self, parties: Parties, lost: int, streams: Sequence[Stream]) -> RingVector:
+    def excess_blocks(self, parties: Parties, lost: int, streams: Sequence[Stream]) -> Iterator[Integers]:
         """The parts above the level of a sum that lost so many, drawn again."""
         levels, mechanism = self.levels(parties), self.mechanism(parties)
         parts = levels.parts[levels.level(lost) + 1 :]
-        excess = np.zeros(self.length(parties), np.int64)
-        for variance, source in zip(parts, streams, strict=True):
-            excess += mechanism.noise(source, variance)
-        return self.codec(parties).to_ring(excess)
+        drawn = [mechanism.noise_blocks(*each) for each in zip(streams, parts, strict=True)]
+        return (sum(blocks[1:], blocks[0]) for blocks in zip(*drawn, strict=True))
 
-    def released(self, parties: Parties, total: RingVector, stream: Stream) -> Tensor:
-        """The decoded sum; with central noise, the noise is added first."""
+    def with_noise(self, parties: Parties, total: RingVector, stream: Stream) -> RingVector:
+        """Central noise; the ring has room for more of it."""
+        if not self._is_central:
+            return total
         codec = self.codec(parties)
-        integers = codec.from_ring(total)
-        if self._is_central:
-            integers = integers + self.mechanism(parties).noise(stream)
-        return codec.decode(integers)
+        return codec.to_ring(codec.from_ring(total) + self.mechanism(parties).noise(stream))
 
     def sum_variance(self, parties: Parties, survivors: int, reduced: int = 0) -> float:
         """One share each, or what is left of it; or one at the server."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from abc import abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
@@ -15,6 +15,7 @@ import numpy as np
 from federation.config.tables import Training
 from federation.kinds.allowed import Span
 from federation.kinds.base import Draws, Kind, Parties, Rows, Work, Works, grid, on_grid, once, parts_of
+from federation.kinds.noised import rounded
 from privacy.accounting.events import Event, NonPrivateEvent
 from privacy.errors import UnsafeParameters
 from privacy.mechanism.noise import Stream
@@ -22,7 +23,7 @@ from privacy.mechanism.noise import Stream
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from privacy.mechanism.encoding import Codec, RingVector
+    from privacy.mechanism.encoding import Codec, Integers, RingVector
 
 _BOUND = 16.0  # largest magnitude of a coordinate
 _BITS = 24
@@ -45,10 +46,8 @@ class FixedPoint(Kind):
         self, parties: Parties, site: str, work: Work, stream: Stream, excess: Sequence[Stream] = ()
     ) -> RingVector:
         """The update times the site's weight. No noise is added here, and none can be taken out."""
-        delta, codec = self.update(parties, site, work, stream), self.codec(parties)
-        coins = stream.derive("rounding").words(delta.numel())
-        integers = codec.encode_rows(self._weighted(parties, (site,), delta[None]), coins[None])
-        return codec.to_ring(integers[0])
+        delta, weight = self.update(parties, site, work, stream), self.weight(parties, site)
+        return rounded(self.codec(parties), delta, weight, stream.derive("rounding").words)
 
     def summed(
         self, parties: Parties, sites: Sequence[str], works: Works, draws: Draws, lost: int
@@ -70,7 +69,7 @@ class FixedPoint(Kind):
         uniform = self.rules.cohort.weights == "uniform"
         return rows if uniform else rows * self.weights(parties, sites)
 
-    def excess(self, parties: Parties, lost: int, streams: Sequence[Stream]) -> RingVector:
+    def excess_blocks(self, parties: Parties, lost: int, streams: Sequence[Stream]) -> Iterator[Integers]:
         """UnsafeParameters: no noise is added to an update."""
         raise UnsafeParameters("an update without noise has no excess")
 
@@ -86,11 +85,6 @@ class FixedPoint(Kind):
         """What the range of the codec lets through: a site whose update is beyond it sends nothing."""
         each = Span.around(_BOUND, _BOUND * math.sqrt(self.length(parties)))
         return Span.sum_of([each] * len(survivors))
-
-    def released(self, parties: Parties, total: RingVector, stream: Stream) -> Tensor:
-        """The decoded sum."""
-        codec = self.codec(parties)
-        return codec.decode(codec.from_ring(total))
 
     def sum_variance(self, parties: Parties, survivors: int, reduced: int = 0) -> float:
         """Zero: the sum gets no noise of its own."""

@@ -24,7 +24,9 @@ from federation.errors import TaskError
 from federation.model.base import Kept, check_base, trained
 from federation.model.shape import params_digest as params_digest  # noqa: PLC0414 - from here, too
 from privacy.errors import MalformedMessage
+from privacy.wire import Octets
 
+_LOOKED_AT = 2**20
 _SAME_MODEL = "have the task make the same model every time"
 _ADAPT = (
     "return adapted(model).module, from clients.training.adapt: "
@@ -86,15 +88,21 @@ def initial_params(factory: Callable[[], nn.Module], seed: int) -> Tensor:
 
 def params_bytes(params: Tensor) -> bytes:
     """The canonical bytes of a flat params vector: little-endian float32."""
-    return params.detach().to(torch.float32).numpy().astype("<f4").tobytes()
+    return params_view(params).tobytes()
 
 
-def params_from_bytes(data: bytes, dimension: int) -> Tensor:
+def params_view(params: Tensor) -> memoryview:
+    """The same where they are, as far as this machine keeps them so: to be digested or written, and not kept."""
+    canonical = params.detach().to(torch.float32).contiguous().numpy().astype("<f4", copy=False)
+    return canonical.data.cast("B")
+
+
+def params_from_bytes(data: Octets, dimension: int) -> Tensor:
     """The float32 vector (d,) of canonical bytes. MalformedMessage if the length or a value cannot be params."""
     if len(data) != 4 * dimension:
         raise MalformedMessage(f"params of {len(data)} bytes do not fit a model of {dimension} parameters")
     params = torch.from_numpy(np.frombuffer(data, "<f4").astype(np.float32))
-    if not bool(torch.isfinite(params).all()):
+    if not all(bool(torch.isfinite(part).all()) for part in torch.split(params, _LOOKED_AT)):
         raise MalformedMessage("params are not finite")
     return params
 

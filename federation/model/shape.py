@@ -8,7 +8,7 @@ from federation.model.images.sizes import params_of
 from federation.plan.outcomes import Survival, Tally
 from federation.plan.plan import Plan
 from federation.plan.tabular import CNN, MODELS, TabularTask
-from privacy.wire import digest
+from privacy.wire import Octets, digest
 
 HIDDEN: Final = 64
 """Width of the one hidden layer of "mlp": public and fixed, like every shape."""
@@ -45,6 +45,6 @@ def _of_windows(table: TabularTask, outputs: int) -> int:
     return (table.width + 1) * ATTENDED + norms + attention + forward + (ATTENDED + 1) * outputs
 
 
-def params_digest(data: bytes) -> bytes:
+def params_digest(data: Octets) -> bytes:
     """32 bytes that stand for params: in the mask keys, in the journal and in receipts."""
     return digest("federation/params/1", data)

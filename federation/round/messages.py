@@ -36,7 +36,7 @@ from typing import TypeVar
 from privacy.errors import MalformedMessage
 from privacy.ledger.heads import Head
 from privacy.signing import SIGNATURE_BYTES
-from privacy.wire import Reader, Writer
+from privacy.wire import Octets, Pieces, Reader, Writer
 
 MAX_SITES = 10_000
 MAX_PLAN = 1 << 20
@@ -99,28 +99,36 @@ class Frame:
     run: bytes
     round: int
     attempt: int
-    body: bytes = b""
+    body: Octets = b""
     signature: bytes = b""  # the coordinator's, in a request
 
     def to_bytes(self) -> bytes:
+        return self._around(self.body).finish()
+
+    def around(self, body: Pieces) -> Pieces:
+        """The frame with this body, not put together: params in it are held once for all sites."""
+        return self._around(body).pieces()
+
+    def _around(self, body: Octets | Pieces) -> Writer:
         writer = Writer().u8(self.kind).fixed(self.run).u32(self.round).u32(self.attempt)
-        return writer.blob(self.body, _MAX_BODY).blob(self.signature, SIGNATURE_BYTES).finish()
+        return writer.blob(body, _MAX_BODY).blob(self.signature, SIGNATURE_BYTES)
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Frame:
+    def from_bytes(cls, data: Octets) -> Frame:
+        """A frame whose body is where it was: it is not copied."""
         reader = Reader(data)
         kind = _member(Kind, reader.u8())
         run, number, attempt = reader.fixed(RUN_ID_BYTES), reader.u32(), reader.u32()
-        body, signature = reader.blob(_MAX_BODY), reader.blob(SIGNATURE_BYTES)
+        body, signature = reader.blob_view(_MAX_BODY), reader.blob(SIGNATURE_BYTES)
         reader.finish()
         return cls(kind, run, number, attempt, body, signature)
 
     @classmethod
-    def header(cls, data: bytes) -> Frame:
+    def header(cls, data: Octets) -> Frame:
         """The frame without its body, of which nothing is looked at. MalformedMessage if there is none."""
-        return cls.from_bytes(data[:_HEADER] + bytes(4 + 4))
+        return cls.from_bytes(bytes(data[:_HEADER]) + bytes(4 + 4))
 
-    def reply(self, kind: Kind, body: bytes = b"") -> Frame:
+    def reply(self, kind: Kind, body: Octets = b"") -> Frame:
         """A frame of the same run, round and attempt."""
         return Frame(kind, self.run, self.round, self.attempt, body)
 
@@ -169,7 +177,7 @@ class Welcome:
         return _write(writer, self.heads, MAX_HEADS).finish()
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Welcome:
+    def from_bytes(cls, data: Octets) -> Welcome:
         reader = Reader(data)
         statement, signature = reader.blob(_MAX_CONSENT), reader.fixed(SIGNATURE_BYTES)
         heads = _read(reader, MAX_HEADS)
@@ -201,7 +209,7 @@ class Hello:
         return _write(writer, self.heads, MAX_HEADS).finish()
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Hello:
+    def from_bytes(cls, data: Octets) -> Hello:
         reader = Reader(data)
         issued, expires = reader.u64(), reader.u64()
         plan, roster = reader.blob(MAX_PLAN), reader.blob(MAX_ROSTER)
@@ -223,7 +231,7 @@ class Invitation:
         return writer.finish()
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Invitation:
+    def from_bytes(cls, data: Octets) -> Invitation:
         reader = Reader(data)
         count = reader.u32()
         if count > MAX_SITES:
@@ -243,19 +251,23 @@ class Broadcast:
     `heads`: the newest that the server knows of this site's ledger and of some peers'.
     """
 
-    params: bytes
-    shares: bytes
+    params: Octets
+    shares: Octets
     heads: tuple[Head, ...] = ()
 
     def to_bytes(self) -> bytes:
-        return _write(Writer().blob(self.params).blob(self.shares), self.heads, MAX_SHOWN).finish()
+        return b"".join(self.to_pieces())
+
+    def to_pieces(self) -> Pieces:
+        """The same, not put together."""
+        return _write(Writer().blob(self.params).blob(self.shares), self.heads, MAX_SHOWN).pieces()
 
     def statement(self, params_digest: bytes) -> bytes:
         """What is signed of it: much shorter, and the digest of the params is the same for all sites."""
         return _write(Writer().fixed(params_digest).blob(self.shares), self.heads, MAX_SHOWN).finish()
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Broadcast:
+    def from_bytes(cls, data: Octets) -> Broadcast:
         return cls(*_two_and_heads(data, MAX_SHOWN))
 
 
@@ -266,26 +278,30 @@ class Paired:
     `heads`: in a reply, the head of the site's ledger after what it did, and no other.
     """
 
-    own: bytes
-    following: bytes = b""
+    own: Octets
+    following: Octets = b""
     heads: tuple[Head, ...] = ()
 
     def to_bytes(self) -> bytes:
-        return _write(Writer().blob(self.own).blob(self.following), self.heads, 1).finish()
+        return b"".join(self.around(self.own))
+
+    def around(self, own: Octets | Pieces) -> Pieces:
+        """The same with this content, not put together."""
+        return _write(Writer().blob(own).blob(self.following), self.heads, 1).pieces()
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Paired:
+    def from_bytes(cls, data: Octets) -> Paired:
         return cls(*_two_and_heads(data, 1))
 
 
-def closing_digest(body: bytes) -> bytes:
+def closing_digest(body: Octets) -> bytes:
     """The 32-byte digest of the model in what a CLOSE frame says. MalformedMessage for another length, and 0.
 
     Zeros stand for the params of a run that the people of a site closed before it began.
     """
     if len(body) != _DIGEST_BYTES or body == bytes(_DIGEST_BYTES):
         raise MalformedMessage("a run is closed with a digest of its params")
-    return body
+    return bytes(body)
 
 
 def heads_body(heads: Sequence[Head]) -> bytes:
@@ -293,7 +309,7 @@ def heads_body(heads: Sequence[Head]) -> bytes:
     return _write(Writer(), heads, 1).finish()
 
 
-def heads_from(body: bytes) -> tuple[Head, ...]:
+def heads_from(body: Octets) -> tuple[Head, ...]:
     """The head in the body of a CLOSED frame. MalformedMessage if it holds anything else."""
     reader = Reader(body)
     heads = _read(reader, 1)
@@ -323,7 +339,7 @@ def abort_body(reason: Reason, slot: int | None = None) -> bytes:
     return bytes([reason]) if slot is None else Writer().u8(reason).u16(slot).finish()
 
 
-def abort_reason(body: bytes) -> Reason:
+def abort_reason(body: Octets) -> Reason:
     """The reason in the body of an ABORT frame. MalformedMessage unless it is one known byte, SHARE with a slot."""
     if not body:
         raise MalformedMessage("an abort carries a reason")
@@ -333,7 +349,7 @@ def abort_reason(body: bytes) -> Reason:
     return reason
 
 
-def accused_slot(body: bytes) -> int | None:
+def accused_slot(body: Octets) -> int | None:
     """Whose share does not open, by its slot, in the body of an ABORT frame; None with every other reason."""
     return int.from_bytes(body[1:]) if abort_reason(body) is Reason.SHARE else None
 
@@ -362,10 +378,10 @@ def _place(head: Head) -> tuple[str, bytes]:
     return head.site, head.ledger
 
 
-def _two_and_heads(data: bytes, most: int) -> tuple[bytes, bytes, tuple[Head, ...]]:
+def _two_and_heads(data: Octets, most: int) -> tuple[Octets, Octets, tuple[Head, ...]]:
     """Two blobs, then heads, and nothing after them."""
     reader = Reader(data)
-    found = reader.blob(_MAX_BODY), reader.blob(_MAX_BODY), _read(reader, most)
+    found = reader.blob_view(_MAX_BODY), reader.blob_view(_MAX_BODY), _read(reader, most)
     reader.finish()
     return found
 

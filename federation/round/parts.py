@@ -12,12 +12,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from federation.round.terms import Terms
 from privacy.mechanism.encoding import RingVector
 from privacy.mechanism.noise import Stream
 from privacy.secagg.keys import SECRET_BYTES, derive
+from privacy.secagg.ring import reduce
 from privacy.suite import label
 from privacy.wire import Writer, digest
 
@@ -67,13 +66,16 @@ def without_excess(
     above = terms.levels.secrets - terms.levels.level(lost) if terms.takes_out else 0
     if not above:
         return Sum(terms, total, names)
-    reduced = tuple(site for site in names if site in opened)
+    reduced, rest = tuple(site for site in names if site in opened), total.copy()
     for site in reduced:
         streams = streams_of(terms, site, _chain(terms, site, opened[site], above))
-        total = total - terms.kind.excess(terms.parties, lost, streams)
-    ring = np.uint64((1 << terms.codec.ring_bits) - 1)
+        start = 0
+        for part in terms.kind.excess_blocks(terms.parties, lost, streams):
+            rest[start : start + len(part)] -= part.astype(rest.dtype)  # wraps at a multiple of 2^ring_bits
+            start += len(part)
+    reduce(rest, terms.codec.ring_bits)
     left = tuple(site for site in names if site not in opened)
-    return Sum(terms, total & ring, names, reduced, left)
+    return Sum(terms, rest, names, reduced, left)
 
 
 def _chain(terms: Terms, site: str, first: bytes, count: int) -> tuple[bytes, ...]:

@@ -30,7 +30,7 @@ from federation.round.messages import Broadcast, Frame, Hello, Kind, Paired, Wel
 from privacy.errors import FaultyServer, MalformedMessage
 from privacy.signing import SIGNATURE_BYTES, is_signed, sign
 from privacy.suite import SUITE, label
-from privacy.wire import Writer, digest
+from privacy.wire import Octets, Writer, digest
 
 CLOCK_SKEW: Final = 600
 LONGEST: Final = 86_400
@@ -120,19 +120,19 @@ def _consent(welcome: Welcome, run: bytes) -> tuple[bytes, ...]:
     return run, welcome.plan_digest.encode(), welcome.root, welcome.statement
 
 
-def _parts(frame: Frame, plan: str, root: bytes, said: bytes | None) -> tuple[bytes, ...]:
+def _parts(frame: Frame, plan: str, root: bytes, said: bytes | None) -> tuple[Octets, ...]:
     place = Writer().u32(frame.round).u32(frame.attempt).finish()
     return frame.run, place, plan.encode(), root, _said(frame) if said is None else said
 
 
-def _said(frame: Frame) -> bytes:
+def _said(frame: Frame) -> Octets:
     if frame.kind is not Kind.BROADCAST:
         return frame.body
     try:
         broadcast = Broadcast.from_bytes(Paired.from_bytes(frame.body).own)
     except MalformedMessage:
-        return (
-            b"malformed" + frame.body
+        return b"malformed" + bytes(
+            frame.body
         )  # no statement of a BROADCAST begins so, but by a hash that nobody finds
     return broadcast.statement(params_digest(broadcast.params))
 

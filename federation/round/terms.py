@@ -21,7 +21,7 @@ from privacy.mechanism.encoding import Codec
 from privacy.mechanism.excess import Levels
 from privacy.mechanism.gaussian import GaussianMechanism
 from privacy.secagg.parameters import Parameters
-from privacy.wire import Writer, digest
+from privacy.wire import Octets, Writer, digest
 
 _OF_THE_COHORT = {"names", "parameters", "parties", "mechanism", "codec", "_invitation"}
 
@@ -154,7 +154,7 @@ class Terms:
         """The number of records a site declared in public."""
         return self.parties.sizes[site]
 
-    def question(self, params: bytes) -> bytes:
+    def question(self, params: Octets) -> bytes:
         """The request digest: 32 bytes for params, cohort and declared sizes, the same in every attempt.
 
         A site answers one request per round. Grid, weights and share of the noise follow from the cohort, so a
@@ -178,7 +178,7 @@ class Terms:
         cohort, calibration = self._invitation, self.plan.kind.noise_text.encode()
         return digest("federation/terms/2", self.plan.canonical(), place, cohort, calibration)
 
-    def context(self, params: bytes) -> bytes:
+    def context(self, params: Octets) -> bytes:
         """32 bytes that the masks are also bound to: the params, and how an update becomes integers."""
         return self.context_of(params_digest(params))
 

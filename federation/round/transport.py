@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from privacy.wire import Pieces
+
 LARGEST: Final = 1 << 28
 """Bytes in the largest message that is carried: 33 million params at 8 bytes each. No more is read."""
 OPEN: Final = 16
@@ -19,10 +21,23 @@ OPEN: Final = 16
 
 @dataclass(frozen=True)
 class Outgoing:
-    """One request for one site. `to` is a transport address, not a site id."""
+    """One request for one site. `to` is a transport address, not a site id.
+
+    `content` may be in pieces, of which the largest are the same for all sites: `data` puts them together.
+    """
 
     to: str
-    data: bytes = field(repr=False)
+    content: bytes | Pieces = field(repr=False)
+
+    @property
+    def data(self) -> bytes:
+        """The bytes of the request."""
+        return b"".join(self.content) if isinstance(self.content, tuple) else self.content
+
+    @property
+    def size(self) -> int:
+        """How many bytes there are."""
+        return sum(map(len, self.content)) if isinstance(self.content, tuple) else len(self.content)
 
 
 @dataclass(frozen=True)

@@ -7,21 +7,21 @@ public, and so is the noise: a sum beyond both was made by a site that does not 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from torch import Tensor
 
 from federation.errors import SumRefused
-from federation.kinds.allowed import Unlikely, unlikely
+from federation.kinds.allowed import Unlikely, unlikely_in
 from federation.round.terms import Terms
 
 
-def judge(terms: Terms, released: Tensor, survivors: Collection[str]) -> Unlikely | None:
-    """What is wrong with the sum of these survivors, as it was released, where the plan has that reported.
+def judge(terms: Terms, released: Iterable[Tensor], survivors: Collection[str]) -> Unlikely | None:
+    """What is wrong with the sum of these survivors, as it was released in parts, where the plan has that reported.
 
     SumRefused where the plan refuses it, which is the default.
     """
-    found = unlikely(released, terms.kind.allowed(terms.parties, survivors))
+    found = unlikely_in(released, terms.kind.allowed(terms.parties, survivors))
     if found is None:
         return None
     if terms.plan.server.unlikely_sum != "report":

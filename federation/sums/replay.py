@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import numpy as np
 from torch import Tensor
 
 from federation.kinds.allowed import Unlikely
@@ -28,7 +27,7 @@ from federation.sums.state import ServerState, advance, begin
 from privacy.errors import MalformedMessage
 from privacy.mechanism.encoding import RingVector
 from privacy.mechanism.noise import Stream
-from privacy.secagg.ring import accumulate, lane_type, pack, packed_size, reduce, to_lanes
+from privacy.secagg.ring import pack, packed_size, to_lanes, unpack
 
 Excess: TypeAlias = Mapping[int, tuple[int, bytes]]  # level and secret of what was opened of it, by slot
 
@@ -74,12 +73,12 @@ def figures(
 ) -> tuple[dict[str, Any], Unlikely | None]:
     """What an evaluation with this sum publishes, and what is odd about it. SumRefused if the plan refuses it."""
     released, reduced = _released(terms, total, survivors, excess)
-    return published(terms, released, len(survivors), reduced), judge(terms, released, survivors)
+    return published(terms, released, len(survivors), reduced), judge(terms, (released,), survivors)
 
 
 def oddity(terms: Terms, total: RingVector, survivors: Sequence[str], excess: Excess) -> Unlikely | None:
     """What is odd about a sum. SumRefused if the plan refuses it."""
-    return judge(terms, _released(terms, total, survivors, excess)[0], survivors)
+    return judge(terms, (_released(terms, total, survivors, excess)[0],), survivors)
 
 
 def _released(
@@ -99,10 +98,7 @@ def from_packed(data: bytes, length: int, bits: int) -> RingVector:
     """A sum that a transcript holds. MalformedMessage if it is none of this length."""
     if len(data) != packed_size(length, bits):
         raise MalformedMessage("a transcript holds no sum of this length")
-    lanes = np.zeros(length, lane_type(bits))
-    accumulate(lanes, data, bits)
-    reduce(lanes, bits)
-    return lanes.astype(np.uint64)
+    return unpack(data, length, bits)
 
 
 def _no_stream(plan: Plan) -> Stream:

@@ -7,8 +7,9 @@ closes, stores or shows a model takes it from there.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -23,6 +24,8 @@ from federation.sums.combining import combined
 from federation.sums.judging import judge
 from federation.sums.optimizers import Decay, OptState, ServerOptimizer, build
 from privacy.mechanism.noise import Stream
+
+_BLOCK = 2**20  # numbers at a time
 
 
 @dataclass(frozen=True)
@@ -72,23 +75,52 @@ def advance(
     With central noise the noise is added to each sum first, from `stream`, so all that follows is post-processing
     of what the secure sums released. SumRefused: nothing is applied.
     """
-    means, variances, odd = [], [], []
+    sums, variances, odd = [_noised(one, stream) for one in sums], [], []
     for one in sums:
-        kind, parties = one.terms.kind, one.terms.parties
-        released = kind.released(parties, one.total, stream)
-        odd.append(judge(one.terms, released, one.survivors))
-        means.append(kind.mean(parties, released, one.survivors))
-        variances.append(kind.noise_variance(parties, one.survivors, len(one.reduced)))
-    delta, noise = combined(means, plan.server.combine), math.fsum(variances) / len(sums) ** 2
-    norm = state.clipping_norm
-    if norm is not None:  # the mean is in units of the norm, and its last number is the share within it
+        odd.append(judge(one.terms, _parts(one), one.survivors))
+        variances.append(one.terms.kind.noise_variance(one.terms.parties, one.survivors, len(one.reduced)))
+    noise, norm = math.fsum(variances) / len(sums) ** 2, state.clipping_norm
+    if norm is None:
+        moments, params = _stepped(plan, state, sums, noise)
+    else:  # the mean is in units of the norm, and its last number is the share within it
+        delta = combined([torch.cat([*_means(one)]) for one in sums], plan.server.combine)
         share, delta, noise = float(delta[-1]), norm * delta[:-1], noise * (norm * norm)
         norm = next_norm(plan.privacy, norm, share)
-    moments, params = optimizer(plan).step(state.optimizer, state.params, delta, noise)
+        moments, params = optimizer(plan).step(state.optimizer, state.params, delta, noise)
     worst = max((one for one in odd if one is not None), key=lambda one: one.ratio, default=None)
     average = _averaged(plan, state.average, params, moments.steps)
     after = replace(state, round=sums[0].terms.round, params=params, optimizer=moments, average=average)
     return replace(after, clipping_norm=norm), worst
+
+
+def _noised(one: Sum, stream: Stream) -> Sum:
+    return replace(one, total=one.terms.kind.with_noise(one.terms.parties, one.total, stream))
+
+
+def _parts(one: Sum) -> Iterator[Tensor]:
+    """What a sum released, in blocks: of a large model there is no second vector in float64."""
+    for start in range(0, len(one.total), _BLOCK):
+        yield one.terms.kind.decoded(one.terms.parties, one.total[start : start + _BLOCK])
+
+
+def _means(one: Sum) -> Iterator[Tensor]:
+    return (one.terms.kind.mean(one.terms.parties, part, one.survivors) for part in _parts(one))
+
+
+def _stepped(plan: Plan, state: ServerState, sums: Sequence[Sum], noise: float) -> tuple[OptState, Tensor]:
+    """One step of the optimizer, block by block: each coordinate is stepped by itself."""
+    before, rule = state.optimizer, optimizer(plan)
+    params = torch.empty_like(state.params)
+    moments = {name: torch.empty_like(moment) for name, moment in before.moments.items()}
+    for place, means in enumerate(zip(*map(_means, sums), strict=True)):
+        block = slice(place * _BLOCK, (place + 1) * _BLOCK)
+        part = OptState(before.steps, {name: moment[block] for name, moment in before.moments.items()})
+        after, params[block] = rule.step(
+            part, state.params[block], combined(means, plan.server.combine), noise
+        )
+        for name, moment in after.moments.items():
+            moments[name][block] = moment
+    return OptState(before.steps + 1, MappingProxyType(moments)), params
 
 
 def _averaged(plan: Plan, average: Tensor | None, params: Tensor, steps: int) -> Tensor | None:

@@ -13,7 +13,10 @@ longer. In float16 and bfloat16 the sum of a batch alone would round by more tha
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
+from itertools import chain
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,6 +24,8 @@ from privacy.accounting.events import MIN_CLIPPING_NORM
 from privacy.errors import UnsafeParameters
 
 _OFFERED = (torch.float32, torch.float64)
+_LONG = 2**20  # numbers of a row that are looked at together
+_ROW = 2**12
 _SURELY_INSIDE = 2.0**-20  # far above the error of a norm of as many numbers as fit in memory
 
 
@@ -31,17 +36,24 @@ def clip_rows(rows: Tensor, norm: float) -> Tensor:
     """
     if rows.dtype not in _OFFERED:
         raise _refused(rows.dtype)
-    wide = rows.detach().to(torch.float64)
-    lengths = row_lengths(wide)[:, None]
+    parts = torch.split(rows.detach(), _LONG, dim=1)
+    each = torch.stack([row_lengths(part.to(torch.float64)) for part in parts], dim=1)
+    lengths = each if len(parts) == 1 else row_lengths(each)[:, None]
     factors = clip_factors(lengths, norm, torch.float64)
-    return _toward_zero(
-        torch.where(torch.isfinite(lengths), wide * factors, torch.zeros_like(wide)), rows.dtype
-    )
+    clipped = torch.empty_like(rows, requires_grad=False)
+    for part, into in zip(parts, torch.split(clipped, _LONG, dim=1), strict=True):
+        wide = part.to(torch.float64)
+        scaled = torch.where(torch.isfinite(lengths), wide * factors, torch.zeros_like(wide))
+        into.copy_(_toward_zero(scaled, rows.dtype))
+    return clipped
 
 
 def row_lengths(rows: Tensor) -> Tensor:
     """L2 norms (n,) of rows (n, ...) in float64; not finite where an entry is not, or where a square overflows."""
     flat = rows.detach().flatten(1)
+    if flat.shape[1] > _LONG:  # in parts, so that nothing of their length is made beside them
+        parts = torch.stack([row_lengths(part) for part in torch.split(flat, _LONG, dim=1)], dim=1)
+        return row_lengths(parts)
     lengths: Tensor = torch.linalg.vector_norm(flat, dim=1, dtype=torch.float64)
     if flat.dtype is torch.float64 and flat.shape[1] > 0:  # its squares may vanish; those of a float32 do not
         most = flat.abs().amax(dim=1).clamp(min=torch.finfo(torch.float64).tiny)
@@ -96,6 +108,41 @@ def into_box(x: Tensor, bound: float) -> Tensor:
 def into_ball(x: Tensor, radius: float) -> Tensor:
     """`x` (d,), finite and float64, moved to the nearest point that is at most `radius` long: see `into_balls`."""
     return into_balls(x[None], torch.tensor([radius], dtype=torch.float64))[0]
+
+
+def shortened(parts: Callable[[], Iterable[Tensor]], radius: float) -> float:
+    """What a vector, finite and float64, in parts, is to be multiplied by to be at most `radius` long; 1 if it is.
+
+    The same number as in `into_balls`. `parts` may be asked for twice.
+    """
+    length = math.sqrt(sum_of_squares(parts))
+    return radius / length if length > radius else 1.0
+
+
+def sum_of_squares(parts: Callable[[], Iterable[Tensor]]) -> float:
+    """The sum of the squares of all numbers in these float64 vectors, rounded once, as by `math.fsum`.
+
+    In rows: to the sums s of the columns a row x is added as s' = s + x, and the exact rest of it (Knuth's two-sum)
+    to sums of rests. The numbers are not negative, so n rests of a column and the additions of them are off by at
+    most n^2 2^-106 of the whole. Where this could decide how it is rounded, all is added up exactly.
+    """
+    high, low, rows = np.zeros(_ROW), np.zeros(_ROW), 0
+    for part in parts():
+        squares = np.square(part.detach().numpy())
+        for start in range(0, len(squares), _ROW):
+            row = squares[start : start + _ROW]
+            above, below = high[: len(row)], low[: len(row)]
+            total = above + row
+            back = total - above
+            below += (above - (total - back)) + (row - back)
+            above[:] = total
+            rows += 1
+    each = [*high.tolist(), *low.tolist()]
+    whole = math.fsum(each)
+    unsure = rows * rows * 2.0**-105 * whole
+    if math.isfinite(whole) and math.fsum([*each, unsure]) == math.fsum([*each, -unsure]):
+        return whole
+    return math.fsum(chain.from_iterable((part * part).tolist() for part in parts()))
 
 
 def into_balls(rows: Tensor, radii: Tensor) -> Tensor:

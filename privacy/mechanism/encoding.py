@@ -36,7 +36,7 @@ from privacy.mechanism.noise import Stream
 if TYPE_CHECKING:
     from torch import Tensor
 
-RingVector: TypeAlias = NDArray[np.uint64]
+RingVector: TypeAlias = NDArray[np.unsignedinteger]
 Integers: TypeAlias = NDArray[np.int64]
 Words: TypeAlias = NDArray[np.uint64]
 

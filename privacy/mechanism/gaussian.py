@@ -43,6 +43,7 @@ accounting that holds for it (Poisson sampling, adaptive composition), up to a s
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -53,7 +54,7 @@ from privacy.accounting.events import GaussianEvent, is_number
 from privacy.errors import UnsafeParameters
 from privacy.mechanism.noise import SIGMA, VARIANCE, Stream, discrete_gaussian, max_draw
 from privacy.mechanism.summed import summed_gaussian
-from privacy.mechanism.wide import WIDTHS, wide_gaussian
+from privacy.mechanism.wide import BLOCK, WIDTHS, wide_blocks, wide_gaussian
 
 FLOAT_SLACK = 2.0**-16  # by how much, relatively, float arithmetic may move a neighboring sum further than C
 _MAX_ROUNDING = 1 / 10  # of the sensitivity may be added by rounding before a wider noise is taken
@@ -127,6 +128,13 @@ class GaussianMechanism:
     def noise(self, stream: Stream, variance: int = VARIANCE) -> NDArray[np.int64]:
         """One share, or a part of it with this variance at the usual width: `dimension` draws in grid units."""
         return self._drawn(stream, self.dimension, variance)
+
+    def noise_blocks(self, stream: Stream, variance: int = VARIANCE) -> Iterator[NDArray[np.int64]]:
+        """The numbers of `noise`, in blocks. At the usual width they are drawn at once."""
+        if self.width == 1:
+            drawn = self.noise(stream, variance)
+            return (drawn[start : start + BLOCK] for start in range(0, self.dimension, BLOCK))
+        return wide_blocks(stream, self.dimension, variance, self.width)
 
     def noise_rows(self, stream: Stream, count: int) -> NDArray[np.int64]:
         """`count` independent shares (count, `dimension`), for as many sums."""

@@ -134,7 +134,8 @@ class ClientMachine:
     def mask(self, vector: RingVector, context: bytes) -> bytes:
         """This site's masked vector and its vote for the sum over all who shared, as a Masked.
 
-        `vector` has `parameters.length` elements in [0, 2^ring_bits), dtype uint64, and is not changed.
+        `vector` has `parameters.length` elements in [0, 2^ring_bits), dtype uint64 or as narrow as holds them, and
+        is not changed.
         `context` is the caller's 32-byte digest of what is only known now: params and codec. When the request is
         repeated the vector is not looked at: two vectors under one mask would reveal their difference.
 

@@ -20,7 +20,7 @@ from privacy.secagg.keys import PUBLIC_BYTES, SECRET_BYTES, TAG_BYTES, is_public
 from privacy.secagg.shamir import PRIME, SHARE_BYTES
 from privacy.signing import SIGNATURE_BYTES
 from privacy.suite import SUITE, require_suite
-from privacy.wire import Reader, Writer
+from privacy.wire import Octets, Reader, Writer
 
 WRAP_BYTES = SECRET_BYTES + TAG_BYTES
 _DIGEST_BYTES = 32
@@ -279,7 +279,7 @@ class Masked:
 
     signature: bytes
     wraps: Mapping[int, bytes]
-    packed: bytes = field(repr=False)
+    packed: Octets = field(repr=False)
 
     def to_bytes(self) -> bytes:
         writer = _opening(Kind.MASKED).fixed(self.signature)
@@ -287,11 +287,11 @@ class Masked:
         return writer.fixed(self.packed).finish()
 
     @classmethod
-    def from_bytes(cls, data: bytes, size: int) -> Masked:
-        """The message, if its packed vector has `size` bytes."""
+    def from_bytes(cls, data: Octets, size: int) -> Masked:
+        """The message, if its packed vector has `size` bytes; that is not copied."""
         reader = _opened(data, Kind.MASKED)
         signature, wraps = reader.fixed(SIGNATURE_BYTES), _WRAPS.read(reader, 0)
-        masked = cls(signature, wraps, reader.fixed(size))
+        masked = cls(signature, wraps, reader.view(size))
         reader.finish()
         return masked
 
@@ -373,7 +373,7 @@ class Reveal(_Message):
         return reveal
 
 
-def kind_of(data: bytes) -> Kind:
+def kind_of(data: Octets) -> Kind:
     """What a message says it is, before anything else of it is read."""
     reader = Reader(data)
     version, kind = reader.u8(), reader.u8()
@@ -387,7 +387,7 @@ def _opening(kind: Kind) -> Writer:
     return Writer().u8(SUITE).u8(kind)
 
 
-def _opened(data: bytes, kind: Kind) -> Reader:
+def _opened(data: Octets, kind: Kind) -> Reader:
     if kind_of(data) is not kind:
         raise MalformedMessage(f"{kind.name} was expected")
     reader = Reader(data)

@@ -27,6 +27,7 @@ from privacy.secagg.statements import (
     upload_digest,
 )
 from privacy.secagg.unmasking import Bound, check_taken, masks
+from privacy.wire import Octets
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Upload:
     slot: int
     vote: Vote
     wraps: Mapping[int, bytes]
-    packed: bytes = field(repr=False)
+    packed: Octets = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def recount(roster: Roster, parameters: Parameters, opened: Opened, uploads: Ite
         raise FaultyServer("the uploads are not those of the sites in the sum")
     apply(total, masks(bound, opened.seeds, opened.secrets, opened.dealt, opened.taken, wraps))
     reduce(total, parameters.ring_bits)
-    return total.astype(np.uint64)
+    return total
 
 
 def check(roster: Roster, parameters: Parameters, opened: Opened) -> Bound:

@@ -21,8 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privacy.errors import MalformedMessage
+from privacy.wire import Octets
 
-RingVector = NDArray[np.uint64]
+RingVector = NDArray[np.unsignedinteger]
 Lanes = NDArray[np.unsignedinteger]
 
 # Handled at a time: enough that a call to numpy costs little beside its work, little enough that it is still in
@@ -36,10 +37,10 @@ def lane_type(bits: int) -> np.dtype[np.unsignedinteger]:
     return np.dtype(f"u{2 if bits <= 16 else 4 if bits <= 32 else 8}")
 
 
-def to_lanes(vector: RingVector, bits: int) -> Lanes:
+def to_lanes(vector: Lanes, bits: int) -> Lanes:
     """A fresh copy in lanes. ValueError unless every element lies in [0, 2^bits)."""
-    if vector.dtype != np.uint64 or vector.ndim != 1:
-        raise ValueError("a ring vector is one-dimensional, of dtype uint64")
+    if vector.dtype not in (np.uint64, lane_type(bits)) or vector.ndim != 1:
+        raise ValueError("a ring vector is one-dimensional, of dtype uint64 or in lanes")
     if vector.size and int(vector.max()) >> bits:
         raise ValueError(f"a ring vector holds an element of more than {bits} bits")
     return vector.astype(lane_type(bits))
@@ -63,7 +64,15 @@ def pack(lanes: Lanes, bits: int) -> bytes:
     return wire.getvalue()  # no copy: the only view of its bytes is gone
 
 
-def accumulate(total: Lanes, data: bytes, bits: int) -> None:
+def unpack(data: Octets, length: int, bits: int) -> Lanes:
+    """The lanes of a packed vector. MalformedMessage for anything else."""
+    lanes = np.zeros(length, lane_type(bits))
+    accumulate(lanes, data, bits)
+    reduce(lanes, bits)
+    return lanes
+
+
+def accumulate(total: Lanes, data: Octets, bits: int) -> None:
     """Add a packed vector to `total`, in place and unreduced. A malformed vector leaves `total` untouched."""
     if len(data) != packed_size(total.size, bits):
         raise MalformedMessage(f"a packed vector of {len(data)} bytes, not {packed_size(total.size, bits)}")
@@ -80,7 +89,7 @@ def _period(bits: int) -> tuple[int, int]:
     return lane // gcd(bits, lane), bits // gcd(bits, lane)
 
 
-def _words(wire: bytes | memoryview, bits: int) -> Lanes:
+def _words(wire: Octets, bits: int) -> Lanes:
     """The words of a packed vector, one row for each word of a column; a view."""
     return np.frombuffer(wire, lane_type(bits).newbyteorder("<")).reshape(_period(bits)[1], -1)
 

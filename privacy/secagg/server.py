@@ -47,6 +47,7 @@ from privacy.secagg.statements import (
     upload_digest,
 )
 from privacy.secagg.unmasking import Bound, NotRebuilt, Opening, check_reveal, masks
+from privacy.wire import Octets
 
 
 class Phase(Enum):
@@ -173,7 +174,7 @@ class ServerMachine:
     def _link(self) -> bytes:
         return bind_adverts(self._session, Adverts(self._adverts))
 
-    def receive(self, sender: str, data: bytes) -> list[Outgoing]:
+    def receive(self, sender: str, data: Octets) -> list[Outgoing]:
         """Take one message. Returns what to send next, if it was the last one awaited; may raise TooFew.
 
         Late and repeated messages are ignored: a vector that arrives after the survivors were settled is in
@@ -202,24 +203,32 @@ class ServerMachine:
         self._expected.discard(slot)
         return self._advance() if self._expected <= self._seen.keys() else []
 
-    def _take(self, slot: int, data: bytes) -> None:
-        kind, due = kind_of(data), _KINDS[self.phase]
+    def _take(self, slot: int, given: Octets) -> None:
+        kind, due = kind_of(given), _KINDS[self.phase]
         if kind < due or slot not in self._expected:
             return
+        if due is Kind.MASKED:
+            self._take_vector(slot, given)
+            return
+        data = bytes(given)
         if slot in self._seen:
-            # A second masked vector is ignored unread: the first is in the sum, and its bytes were not kept.
-            if due is not Kind.MASKED and data != self._seen[slot]:
+            if data != self._seen[slot]:
                 self._refuse_second(slot, data)
             return
         take = {
             Phase.ADVERTISE: self._take_advert,
             Phase.SHARE: self._take_shares,
-            Phase.MASK: self._take_masked,
             Phase.COMMIT: self._take_vote,
             Phase.REVEAL: self._take_reveal,
         }
         take[self.phase](slot, data)
-        self._seen[slot] = b"" if due is Kind.MASKED else data
+        self._seen[slot] = data
+
+    def _take_vector(self, slot: int, data: Octets) -> None:
+        """A second masked vector is ignored unread: the first is in the sum, and its bytes were not kept."""
+        if slot not in self._seen:
+            self._take_masked(slot, data)
+            self._seen[slot] = b""
 
     def _refuse_second(self, slot: int, data: bytes) -> None:
         if self.phase is Phase.ADVERTISE:
@@ -252,7 +261,7 @@ class ServerMachine:
             raise MalformedMessage("it did not sign what it sealed, for these adverts")
         self._sealed[slot] = shares
 
-    def _take_masked(self, slot: int, data: bytes) -> None:
+    def _take_masked(self, slot: int, data: Octets) -> None:
         bits = self._parameters.ring_bits
         masked = Masked.from_bytes(data, packed_size(self._parameters.length, bits))
         if masked.wraps.keys() != self._bound.peers(slot):
@@ -379,7 +388,7 @@ class ServerMachine:
                 self._accuse(fault)
         apply(self._total, removed)
         reduce(self._total, self._parameters.ring_bits)
-        self.result = self._total.astype(np.uint64)
+        self.result = self._total
         self.opened = Opened.of(
             (self._asked, self._context or b""),
             self._bound,

@@ -38,7 +38,7 @@ from privacy.secagg.messages import Advert, Adverts, Certificate, Dealt, Portion
 from privacy.secagg.parameters import Parameters
 from privacy.signing import is_signed, sign
 from privacy.suite import label
-from privacy.wire import Writer, digest
+from privacy.wire import Octets, Writer, digest
 
 _ADVERT, _DEALT, _VOTE, _REVEAL = label("advert"), label("dealt"), label("vote"), label("reveal")
 _CONTEXT_BYTES = 32
@@ -134,7 +134,7 @@ def accepted_digest(adverts: bytes, taken: Mapping[int, bytes]) -> bytes:
     return digest(label("accepted"), adverts, writer.finish())
 
 
-def upload_digest(packed: bytes, wraps: Mapping[int, bytes], accepted: bytes) -> bytes:
+def upload_digest(packed: Octets, wraps: Mapping[int, bytes], accepted: bytes) -> bytes:
     """What a vote says of the voter's own masked vector, its wraps and what it had accepted, 32 bytes."""
     return digest(label("upload"), digest(label("vector"), packed), wraps_bytes(wraps), accepted)
 

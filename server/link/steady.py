@@ -38,7 +38,7 @@ class Named:
 
     def send(self, messages: Iterable[Outgoing]) -> None:
         """Send each message to its site."""
-        self._line.send(Outgoing(self._numbers[message.to], message.data) for message in messages)
+        self._line.send(Outgoing(self._numbers[message.to], message.content) for message in messages)
 
     def next(self, timeout: float) -> Arrival | Deadline:
         """The next reply, under the id of the site that was asked."""

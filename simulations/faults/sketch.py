@@ -142,7 +142,7 @@ class Sketch(Coordinator):
         if (frame.run, frame.round, frame.attempt) != self.terms.place:
             return []
         if frame.kind is Kind.ABORT:
-            return self._aborted(site, frame.body)
+            return self._aborted(site, bytes(frame.body))
         if frame.kind is not self._due:
             return []
         self._answered.add(site)

@@ -215,9 +215,9 @@ def test_after_a_refused_request_an_attempt_is_over_and_the_next_one_goes_well(
         if (name, frame.kind) != ("berlin", kind):
             return frame
         if kind is Kind.ADVERTS:
-            return replace(frame, body=frame.body + b"\0")
+            return replace(frame, body=bytes(frame.body) + b"\0")
         paired = Paired.from_bytes(frame.body)
-        return replace(frame, body=replace(paired, own=paired.own + b"\0").to_bytes())
+        return replace(frame, body=replace(paired, own=bytes(paired.own) + b"\0").to_bytes())
 
     spoiled = Round(terms, sites).play(alter=spoil)
     site = sites["berlin"]

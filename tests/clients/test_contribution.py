@@ -20,6 +20,7 @@ from federation.round.terms import Terms
 from privacy.mechanism.encoding import EncodingOverflow, Integers
 from privacy.mechanism.gaussian import GaussianMechanism
 from privacy.mechanism.noise import MAX_DRAW, SIGMA, Stream, discrete_gaussian
+from privacy.secagg.ring import lane_type
 from tests.clients.sites import (
     SIZES,
     batch_of,
@@ -258,7 +259,7 @@ def test_a_contribution_is_a_vector_of_the_ring(
     if noise != "none":
         data = Dataset(data.features * scale, data.labels)
     vector = contribution(terms, SITE, make_params(seed=seed), keyed_trainer(plan, data, key_of(seed)))
-    assert vector.dtype == np.uint64
+    assert vector.dtype == lane_type(terms.codec.ring_bits)
     assert vector.shape == (terms.dimension,)
     assert int(vector.max()) < 1 << terms.codec.ring_bits
 

@@ -29,6 +29,7 @@ from privacy.accounting.units import Limit
 from privacy.errors import BudgetExceeded, LedgerRefusal, PolicyViolation, RecordsUnavailable
 from privacy.ledger.heads import Head
 from privacy.mechanism.noise import Stream
+from privacy.secagg.ring import lane_type, pack, packed_size, to_lanes
 from tests.clients.journal.journals import fill_the_disk, rows, statement
 from tests.clients.sites import (
     RUN,
@@ -126,7 +127,7 @@ def test_a_retry_resends_the_same_bytes_without_reading_data(unit: str, noise: s
     first = release(terms, SITE, make_params(), fresh(plan), journal)
     again = release(replace(terms, attempt=2), SITE, make_params(), unread(plan), journal)
     assert np.array_equal(first, again)
-    assert again.dtype == np.uint64
+    assert again.dtype == lane_type(terms.codec.ring_bits)
     journal.close()
     reopened = open_journal(tmp_path / "journal", plan)  # also after a crash
     assert np.array_equal(first, release(terms, SITE, make_params(), unread(plan), reopened))
@@ -166,7 +167,8 @@ def test_the_journal_keeps_exactly_what_was_handed_on(tmp_path: Path) -> None:
     journal = open_journal(tmp_path / "journal", plan)
     vector = release(make_terms(plan), SITE, make_params(), fresh(plan), journal)
     kept = rows(journal, "SELECT run, round, payload FROM releases")
-    assert kept == [(RUN.hex(), 1, b"".join(int(value).to_bytes(8, "little") for value in vector))]
+    bits = make_terms(plan).codec.ring_bits
+    assert kept == [(RUN.hex(), 1, pack(to_lanes(vector, bits), bits))]
 
 
 # The form of what leaves.
@@ -199,7 +201,7 @@ NOT_ALLOWED: dict[str, object] = {
     "floats": GOOD.astype(np.float64),
     "signed integers": GOOD.astype(np.int64),
     "another byte order": GOOD.astype(">u8"),
-    "shorter integers": GOOD.astype(np.uint32),
+    "shorter integers": GOOD.astype(np.uint16),
     "named fields": np.zeros(6, np.dtype([("vector", "u8"), ("count", "u8")])),
     "objects": GOOD.astype(object),
     "an array with something attached": GOOD.view(Tagged),
@@ -248,7 +250,7 @@ def test_what_is_released_is_read_back_from_its_bytes_and_brings_nothing_along()
 
 
 @pytest.mark.parametrize(
-    "data", [b"", bytes(40), bytes(56), bytes(47), bytearray(48), "0" * 48, b"\xff" * 48]
+    "data", [b"", bytes(32), bytes(48), bytes(39), bytearray(40), "0" * 40, b"\xff" * 40]
 )
 def test_stored_bytes_of_another_form_are_not_sent_again(
     data: object, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -271,7 +273,8 @@ def test_the_size_of_a_release_says_nothing_about_the_data(unit: str, noise: str
         trainer = replace(fresh(plan), data=make_data(records, 1))
         release(make_terms(plan), SITE, make_params(), trainer, journal)
         sizes.add(statement(journal, "SELECT LENGTH(payload) FROM releases"))
-    assert sizes == {(8 * 6,)}
+    rules = make_terms(plan).parameters
+    assert sizes == {(packed_size(6, rules.ring_bits),)}
 
 
 # What the task's own code says.

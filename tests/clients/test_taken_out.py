@@ -17,6 +17,7 @@ from federation.round.parts import secrets_of, streams_of, without_excess
 from federation.round.terms import Terms
 from privacy.errors import PolicyViolation
 from privacy.mechanism.encoding import RingVector
+from privacy.secagg.ring import unpack
 from tests.clients.sites import (
     FIVE,
     RUN,
@@ -48,7 +49,7 @@ def kept(site: Site, terms: Terms) -> tuple[RingVector, bytes]:
     assert sealed is not None
     vector, secret, cohort = Payload(terms.length, terms.codec.ring_bits).split(sealed)
     assert (secret == b"") is (cohort == b"")
-    return np.frombuffer(vector, "<u8").astype(np.uint64), secret
+    return unpack(vector, terms.length, terms.codec.ring_bits).astype(np.uint64), secret
 
 
 def without_parts(site: str, vector: RingVector, secret: bytes, terms: Terms, lost: int) -> RingVector:

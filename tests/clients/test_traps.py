@@ -36,6 +36,7 @@ from federation.round.terms import Terms
 from privacy.mechanism.encoding import Codec, Integers
 from privacy.mechanism.gaussian import GaussianMechanism
 from privacy.mechanism.noise import MAX_DRAW, SIGMA, Stream, discrete_gaussian
+from privacy.secagg.ring import lane_type
 from tests import plans
 from tests.clients.journal.journals import statement
 from tests.clients.sites import (
@@ -369,7 +370,7 @@ def test_the_grid_and_the_range_follow_from_public_numbers_alone(
     features = torch.tensor([[a, b] for a, b, _ in values], dtype=torch.float32).reshape(-1, 2)
     data = owned(Dataset(features, torch.tensor([label for *_, label in values], dtype=torch.int64)))
     vector = contribution(terms, SITE, make_params(seed=seed), keyed_trainer(plan, data, key_of(seed)))
-    assert vector.dtype == np.uint64
+    assert vector.dtype == lane_type(terms.codec.ring_bits)
     assert int(np.abs(terms.codec.from_ring(vector)).max()) <= terms.codec.limit + MAX_DRAW
     other = make_terms(plan)
     assert (other.codec, mechanism_of(other).step) == (terms.codec, mechanism_of(terms).step)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 
 from federation.round.messages import Member
 from federation.round.parts import Sum
+from federation.sums import state as states
 from federation.sums.state import advance, begin, optimizer
 from privacy.mechanism.noise import Stream
 from tests.worlds import plan_of, start, terms_for
@@ -40,6 +42,29 @@ def test_a_round_moves_the_params_by_the_mean_and_leaves_the_old_state_alone() -
     assert torch.equal(state.params, start(plan))
     with pytest.raises(dataclasses.FrozenInstanceError):
         state.round = 5  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("rule", ["average", "momentum", "adagrad", "adam", "adam-bc", "yogi"])
+def test_a_step_in_blocks_is_the_step_of_the_whole_to_the_last_bit(rule: str) -> None:
+    """Three rounds, with the noise of a private plan: params, moments and their numbers."""
+    plan = plan_of({"server.optimizer": rule, "noise": "central"})
+    params = start(plan)
+    terms = terms_for(plan, MEMBERS, params)
+    assert params.numel() > 7
+    ends = []
+    for block in (2**20, 3):
+        state = begin(plan, bytes(16), params)
+        with patch.object(states, "_BLOCK", block):
+            for number in range(3):
+                total = np.arange(params.numel(), dtype=np.uint64) * np.uint64(1000 + number)
+                state, _ = advance(plan, state, [Sum(terms, total, NAMES)], Stream(bytes([number]) * 32))
+        ends.append(state)
+    whole, parts = ends
+    assert torch.equal(whole.params, parts.params) and not torch.equal(whole.params, params)
+    assert whole.optimizer.steps == parts.optimizer.steps == 3
+    assert whole.optimizer.moments.keys() == parts.optimizer.moments.keys()
+    for name, moment in whole.optimizer.moments.items():
+        assert torch.equal(moment, parts.optimizer.moments[name])
 
 
 def test_the_plan_s_decay_reaches_the_optimizer() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from itertools import chain
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -10,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from privacy.errors import UnsafeParameters
-from privacy.mechanism.clipping import clip_factors, clip_rows, into_box, row_lengths
+from privacy.mechanism import clipping
+from privacy.mechanism.clipping import clip_factors, clip_rows, into_box, row_lengths, sum_of_squares
 
 ANY = st.floats(width=32)
 MATRICES = st.integers(1, 5).flatmap(
@@ -117,3 +120,40 @@ def test_a_box_moves_no_two_points_apart(pairs: list[tuple[float, float]], bound
     assert (
         float((into_box(left, bound) - into_box(right, bound)).norm()) <= float((left - right).norm()) + 1e-12
     )
+
+
+SQUARES = st.lists(st.floats(0, 1e150) | st.sampled_from([0.0, 1.0, 2.0**-500, 1e-160]), max_size=40)
+
+
+@given(SQUARES, st.integers(1, 7), st.integers(1, 5))
+def test_a_sum_of_squares_is_the_one_that_is_rounded_once(
+    numbers: list[float], part: int, times: int
+) -> None:
+    """In parts of any length, in rows of any length: bit by bit what `math.fsum` gives."""
+    whole = torch.tensor(numbers * times, dtype=torch.float64)
+    exact = math.fsum((whole * whole).tolist())
+    with patch.object(clipping, "_ROW", 3):
+        assert sum_of_squares(lambda: torch.split(whole, part)) == exact
+    assert sum_of_squares(lambda: [whole]) == exact
+
+
+def test_a_sum_of_squares_that_two_roundings_would_get_wrong_is_added_up_exactly() -> None:
+    """Just off the middle of two floats by less than the rests are known: both sides, and the middle itself."""
+    for off, expected in ((2.0**-60, 1 + 2.0**-52), (0.0, 1.0)):
+        numbers = torch.tensor([1.0, 2.0**-27, 2.0**-27, off], dtype=torch.float64)
+        with patch.object(clipping, "_ROW", 1), patch.object(clipping, "chain", wraps=chain) as exactly:
+            assert sum_of_squares(lambda numbers=numbers: [numbers]) == expected  # type: ignore[misc]
+        assert exactly.from_iterable.called
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_long_rows_are_clipped_in_parts_to_the_same_length(dtype: torch.dtype) -> None:
+    rows = torch.randn(3, 1000, generator=torch.Generator().manual_seed(3), dtype=torch.float64).to(dtype)
+    rows[0, 990] = math.nan
+    rows[1] /= 1e3
+    whole = clip_rows(rows, 1.5)
+    with patch.object(clipping, "_LONG", 64):
+        parts = clip_rows(rows, 1.5)
+    assert torch.allclose(whole, parts, rtol=1e-6 if dtype is torch.float32 else 1e-14, atol=0)
+    assert not parts[0].any() and torch.equal(parts[1], rows[1])
+    assert float(torch.linalg.vector_norm(parts[2].double())) <= 1.5 * (1 + 2**-40)

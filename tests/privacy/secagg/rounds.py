@@ -198,5 +198,5 @@ class Round:
 
     def result(self) -> list[int]:
         assert self.server.result is not None
-        assert self.server.result.dtype == np.uint64
+        assert self.server.result.dtype == lane_type(self.parameters.ring_bits)
         return [int(value) for value in self.server.result]

@@ -132,7 +132,7 @@ def _certificate(opened: Opened, **changes: Any) -> Opened:
 
 
 CHANGES: dict[str, Change] = {
-    "vector": _of_upload(lambda it: replace(it, packed=_flip(it.packed))),
+    "vector": _of_upload(lambda it: replace(it, packed=_flip(bytes(it.packed)))),
     "wrap": _of_upload(lambda it: replace(it, wraps={**it.wraps, 5: _flip(it.wraps[5])})),
     "wrap missing": _of_upload(lambda it: replace(it, wraps={k: v for k, v in it.wraps.items() if k != 5})),
     "upload's vote": _of_upload(lambda it: _vote(it, signature=_flip(it.vote.signature))),
@@ -197,7 +197,7 @@ def test_one_thing_altered_is_found_and_nobody_but_the_server_is_blamed(
 def test_any_bit_of_an_upload_counts(at: int, played: Round) -> None:
     upload = played.uploads[2]
     assert len(upload.packed) > 16
-    packed = _flip(upload.packed, at % len(upload.packed))
+    packed = _flip(bytes(upload.packed), at % len(upload.packed))
     with pytest.raises(FaultyServer, match="did not vote for"):
         _recount(
             played,

@@ -11,10 +11,12 @@ import torch
 from PIL import Image
 
 from clients.data.encoding.pictures import encoder_of
-from clients.data.load import read_table
+from clients.data.load import read_table, site_data
 from clients.data.populations import fingerprints_under
+from clients.policy import Policy
 from clients.rules.origin import Origin
 from federation.errors import DataError
+from federation.model.task import build_task
 from federation.plan.features import Picture
 from federation.plan.plan import parse
 from federation.plan.tabular import TabularTask
@@ -136,6 +138,12 @@ def test_a_copy_under_another_name_is_noted_and_known_by_the_registry(tmp_path: 
     known = fingerprints_under(secret, own.contents)
     assert fingerprints_under(secret, renamed.contents) <= known
     assert not fingerprints_under(secret, renamed.table) <= known
+    plan = parse(TEXT.replace("age = { low = 20, high = 90 }", f"scan = {SCAN}"))
+    policy = Policy(
+        epsilon_max=5.0, delta_max=1e-5, cohort_minimum=3, noise=("distributed",), plans=(plan.digest,)
+    )
+    (table,) = site_data(tmp_path / "b" / "train.csv", None, plan, build_task(plan), policy).tables
+    assert table == renamed.contents
 
 
 def test_other_images_at_the_same_places_of_an_archive_are_other_records(tmp_path: Path) -> None:
@@ -146,8 +154,7 @@ def test_other_images_at_the_same_places_of_an_archive_are_other_records(tmp_pat
         np.savez(tmp_path / name, scan=images, cp=numbers % 4 + 1, num=numbers % 2)
     others, same = (read_table(tmp_path / name, task_of()) for name in ("b.npz", "c.npz"))
     known, new, again = (
-        frozenset().union(*(fingerprints_under(bytes(32), table) for table in each.known_by))
-        for each in (own, others, same)
+        fingerprints_under(bytes(32), each.contents or tmp_path) for each in (own, others, same)
     )
     assert not known & new
     assert known == again
