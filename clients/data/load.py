@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from clients.data.encoding.encoded import encoded
 from clients.data.encoding.exact import exact
-from clients.data.encoding.pictures import twice, with_contents
+from clients.data.encoding.pictures import twice, with_contents, with_files
 from clients.data.encoding.wide import require_encoders
 from clients.data.faults import Fault, refuse
 from clients.data.notes import FileRead, Note
@@ -61,6 +61,7 @@ class SiteRecords:
 
     `tables` is each file's table, or its place where only the task's own code can read it. It has what images show
     in the place of their names: a copy under another name is the same record, and 0001.png of two hospitals is not.
+    A second one has the bytes of their files there, which are the same under every plan.
     """
 
     training: Dataset
@@ -115,8 +116,20 @@ def site_data(
             )
     if plan.privacy.unit != "client":  # a site does not know how many clients there are
         check_delta(plan, protected(plan, training), is_told=False)
-    tables = tuple(reading.contents or reading.table or reading.file.path for reading in readings)
+    tables = tuple(table for reading in readings for table in _known_by(reading, plan))
     return SiteRecords(training, held_out, tuple(reading.file for reading in readings), tables)
+
+
+def _known_by(reading: Reading, plan: Plan) -> tuple[Table | Place, ...]:
+    """What the registry of pools knows records by: what images show to this plan, and what they are to any."""
+    if reading.table is None:
+        return (reading.file.path,)
+    if reading.contents is None or not isinstance(plan.task, TabularTask):
+        return (reading.table,)
+    files = reading.table
+    for feature in plan.task.features:
+        files = with_files(files, feature.name) if isinstance(feature, Picture) else files
+    return reading.contents, files
 
 
 def with_persons(reading: Reading, column: str, plan: Plan) -> Dataset:

@@ -22,10 +22,11 @@ from clients.data.distinct import Distinct, Said
 from clients.data.encoding.wide import Vectors
 from clients.data.faults import Fault
 from clients.data.images.form import Form, NoImage, Pixels
-from clients.data.images.opened import Opener, opener
+from clients.data.images.opened import Opener, opener, stored
 from clients.data.notes import Note
 from clients.data.sources.packed import Cells
 from clients.data.sources.table import Table
+from federation.errors import DataError
 from federation.model.images.hog import FINEST, Hog
 from federation.plan.identifiers import cleaned
 from federation.plan.pictures import ORIENTATIONS, Picture
@@ -96,7 +97,28 @@ def with_contents(table: Table, column: str, rows: Vectors | None) -> Table:
     if rows is None:
         return table
     shown = [bool(row.any()) for row in rows]  # all zeros where there is no image
-    texts = [_digest(row) if there else "" for row, there in zip(rows, shown, strict=True)]
+    return _replaced(
+        table, column, [_digest(row) if there else "" for row, there in zip(rows, shown, strict=True)]
+    )
+
+
+def with_files(table: Table, column: str) -> Table:
+    """The table with a digest of the bytes of each image: the same whatever a plan makes of the images.
+
+    DataError if an image that was there is not any more.
+    """
+    read, known = stored(table.path, column), dict[str, str]()
+    try:
+        for cell in set(table.column(column)):
+            named = not is_missing(cleaned(cell))
+            known[cell] = hashlib.blake2b(read(cell), digest_size=16).hexdigest() if named else ""
+    except (OSError, NoImage):
+        said = f'{table.path}: an image of column "{column}" went away while it was read'
+        raise DataError(said, hint="leave the files as they are") from None
+    return _replaced(table, column, [known[cell] for cell in table.column(column)])
+
+
+def _replaced(table: Table, column: str, texts: list[str]) -> Table:
     place = table.header.index(cleaned(column))
     columns = (*table.columns[:place], Cells.of(texts), *table.columns[place + 1 :])
     return replace(table, columns=columns)

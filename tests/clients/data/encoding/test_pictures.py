@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from clients.data.encoding.pictures import encoder_of
+from clients.data.encoding.pictures import encoder_of, with_files
 from clients.data.load import read_table, site_data
 from clients.data.populations import fingerprints_under
+from clients.data.sources.table import Table
 from clients.policy import Policy
 from clients.rules.origin import Origin
 from federation.errors import DataError
@@ -142,8 +144,11 @@ def test_a_copy_under_another_name_is_noted_and_known_by_the_registry(tmp_path: 
     policy = Policy(
         epsilon_max=5.0, delta_max=1e-5, cohort_minimum=3, noise=("distributed",), plans=(plan.digest,)
     )
-    (table,) = site_data(tmp_path / "b" / "train.csv", None, plan, build_task(plan), policy).tables
+    assert own.table is not None
+    table, files = site_data(tmp_path / "b" / "train.csv", None, plan, build_task(plan), policy).tables
     assert table == renamed.contents
+    assert isinstance(files, Table)
+    assert fingerprints_under(secret, files) <= fingerprints_under(secret, with_files(own.table, "scan"))
 
 
 def test_other_images_at_the_same_places_of_an_archive_are_other_records(tmp_path: Path) -> None:
@@ -158,3 +163,18 @@ def test_other_images_at_the_same_places_of_an_archive_are_other_records(tmp_pat
     )
     assert not known & new
     assert known == again
+
+
+@pytest.mark.parametrize(
+    "make", [lambda folder: site(folder / "a"), lambda folder: archive(folder / "a.npz")]
+)
+def test_under_a_plan_that_sees_images_otherwise_the_records_are_the_same(make: Any, tmp_path: Path) -> None:
+    """Else the same file would come with a second budget, by a plan with larger cells."""
+    place = make(tmp_path)
+    fine, coarse = (read_table(place, task_of(SCAN.replace("cell = 2", f"cell = {cell}"))) for cell in (2, 4))
+    seen = [fingerprints_under(bytes(32), each.contents or tmp_path) for each in (fine, coarse)]
+    assert not seen[0] & seen[1]
+    tables = [each.table for each in (fine, coarse) if each.table is not None]
+    first, second = (fingerprints_under(bytes(32), with_files(table, "scan")) for table in tables)
+    assert first == second
+    assert len(first) == len(GRAY)
