@@ -61,6 +61,13 @@ def _site_facts(plan: Plan, rules: SiteFile, path: Path, tell: Callable[[FileRea
     return {**facts, **alone, **_records(records)}
 
 
+def _of_base(digest: str, account: Account) -> str:
+    """What this ledger holds of the run that made the base: it is in all that is told as charged."""
+    if any(run.plan == digest for run in account.runs.values()):
+        return "charged to this pool already: this plan's charge comes on top"
+    return "nothing of it is charged here: people of this pool were in it only if another ledger says so"
+
+
 def admitted(plan: Plan, policy: Policy, account: Account) -> dict[str, Any]:
     """What a ledger says of one more run of a plan that the policy allows. Refusals are raised as in a real run."""
     facts: dict[str, Any] = {"policy": "allows this plan"}
@@ -68,6 +75,8 @@ def admitted(plan: Plan, policy: Policy, account: Account) -> dict[str, Any]:
     facts["survivors_minimum"] = policy.survivors_demanded(plan)
     facts["runs_left"] = _runs_left(plan, policy, account)
     facts["units"] = units_of(plan, policy, account)
+    if plan.base is not None and plan.base.run is not None:
+        facts["base_run"] = _of_base(plan.base.run, account)
     if "record" in facts["units"]:
         facts["epsilon_after_this_plan"] = facts["units"]["record"]["epsilon_after"]
         facts["epsilon_max"] = facts["units"]["record"]["epsilon_max"]

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-from clients.data.images.written import write_pictures
+from clients.data.images.png import write_pictures
 from clients.data.sources.extra import library
 from clients.policy import SITE_ID
 from clients.rules.origin import Origin

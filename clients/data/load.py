@@ -58,8 +58,8 @@ class Reading:
 class SiteRecords:
     """What a site trains on and what it keeps to evaluate on, and the files that they are from.
 
-    `tables` is each file's table, or its place where only the task's own code can read it. Of a table with images
-    there is a second one, with what is in them: an image under another name is the same record.
+    `tables` is each file's table, or its place where only the task's own code can read it. It has what images show
+    in the place of their names: a copy under another name is the same record, and 0001.png of two hospitals is not.
     """
 
     training: Dataset
@@ -114,9 +114,8 @@ def site_data(
             )
     if plan.privacy.unit != "client":  # a site does not know how many clients there are
         check_delta(plan, protected(plan, training), is_told=False)
-    tables: list[Table | Place] = [reading.table or reading.file.path for reading in readings]
-    tables += [reading.contents for reading in readings if reading.contents is not None]
-    return SiteRecords(training, held_out, tuple(reading.file for reading in readings), tuple(tables))
+    tables = tuple(reading.contents or reading.table or reading.file.path for reading in readings)
+    return SiteRecords(training, held_out, tuple(reading.file for reading in readings), tables)
 
 
 def with_persons(reading: Reading, column: str, plan: Plan) -> Dataset:

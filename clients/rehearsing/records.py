@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from clients.data.images.written import write_pictures
+from clients.data.images.png import write_pictures
 from clients.data.load import checked, read_data
 from clients.rules.origin import Origin
 from federation.errors import CodeError, NoMock

@@ -75,7 +75,7 @@ class AdaptiveUpdate(ClippedUpdate):
             least = multiplier / (2 * sites)
             raise UnsafeParameters(
                 f"privacy.clipping_noise = {noise:g}: a bit of each of {sites} sites takes all of the noise",
-                hint=f"set it well above {least:.2g}, bring more sites, or leave clipping_quantile out",
+                hint=f"set it well above {least:.2g}, raise cohort.minimum, or leave clipping_quantile out",
             )
         return share
 

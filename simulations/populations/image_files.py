@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clients.data.images.written import write_pictures
+from clients.data.images.png import write_pictures
 from simulations.populations.digits import dealt
 from simulations.populations.writing import write_table
 

@@ -46,9 +46,9 @@ POPULATIONS: Mapping[str, Population] = {
         Population("heart", "1,600 made-up patients of four hospitals, with gaps", heart),
         Population("readmission", "made-up stays of 8,000 people in five hospitals", readmission),
         Population("credit", "9,000 made-up clients of three banks", credit),
+        Population("fraud", "made-up payments by 9,000 cards of four issuers", fraud),
         Population("ward", "made-up hours of 2,400 stays in four hospitals", ward),
         Population("market", "made-up days of 2,400 accounts of four brokers", market),
-        Population("fraud", "made-up payments by 9,000 cards of four issuers", fraud),
         Population("moderation", "made-up posts by 4,000 authors in four forums", moderation),
     )
 }

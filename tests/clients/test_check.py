@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from clients.approvals import open_journal
-from clients.check import preflight
+from clients.check import account_of, admitted, preflight
 from clients.data.notes import FileRead
 from clients.data.populations import claim_pool, fingerprints, registry_path
 from clients.journal.journal import Journal
 from clients.policy import load_site
+from federation.config.base import Base
 from federation.errors import DataError, InputError, SiteFileError, UnusableFile
 from federation.identity.keys import create, load_private
 from federation.plan.guarantee import cost_for
@@ -66,7 +67,7 @@ def test_the_facts_of_a_plan(noise: str) -> None:
 
 def test_a_plan_that_no_round_could_agree_on_is_refused() -> None:
     with pytest.raises(UnsafeParameters, match="parameters are too many"):
-        preflight(make_plan("client", "site", epsilon=0.03, model="mlp"), None)
+        preflight(make_plan("client", "site", epsilon=0.0001, model="mlp"), None)
 
 
 def test_the_facts_of_a_site_that_has_never_joined(tmp_path: Path) -> None:
@@ -143,6 +144,21 @@ def test_what_earlier_runs_spent_counts_and_is_refused_when_it_is_too_much(tmp_p
         assert len(journal.entries()) == before  # asking is no refusal to write down
     with pytest.raises(BudgetExceeded):
         spend(path, large, bytes(16))  # and a real run ends the same way
+
+
+def test_a_base_of_an_earlier_run_is_told_as_charged_where_this_ledger_holds_it(tmp_path: Path) -> None:
+    path, earlier = write_site(tmp_path), make_plan(epsilon=3.0)
+    spend(path, earlier).close()
+    rules = load_site(path)
+    account = account_of(rules, rules.identity())
+    for run, expected in (
+        (earlier.digest, "charged to this pool already"),
+        (f"sha256:{64 * '0'}", "nothing of it"),
+    ):
+        base = Base(digest=f"sha256:{64 * '1'}", trained_on="notes", run=run)
+        plan = earlier.model_copy(update={"base": base})
+        assert admitted(plan, rules.policy, account)["base_run"].startswith(expected)
+    assert "base_run" not in admitted(earlier, rules.policy, account)
 
 
 def test_a_site_without_limits_has_no_epsilon_to_tell(tmp_path: Path) -> None:

@@ -58,6 +58,22 @@ def test_the_average_of_a_plan_that_has_one_comes_back_to_the_bit_or_the_state_i
         checkpoint.read(tmp_path, plan)
 
 
+def test_the_norm_of_a_plan_that_has_it_move_comes_back_to_the_bit_or_the_state_is_damaged(
+    tmp_path: Path,
+) -> None:
+    moving = {"quantile": 0.5, "bounds": [0.01, 10.0], "rate": 0.2, "noise": 0.5}
+    claim = {"unit": "client", "noise": "distributed", "epsilon": 20.0, "delta": 1e-5, "clipping_norm": 1.0}
+    plan = parse(text_of({f"privacy.clipping_{name}": value for name, value in moving.items()} | claim))
+    state = replace(state_of(plan), clipping_norm=0.8207901120185852)
+    checkpoint.write(tmp_path, plan, state)
+    found = checkpoint.read(tmp_path, plan)
+    assert found is not None and found.clipping_norm == state.clipping_norm
+    assert torch.equal(found.sent, state.sent) and len(found.sent) == len(found.params) + 1
+    checkpoint.write(tmp_path, plan, replace(state, clipping_norm=None))
+    with pytest.raises(CheckpointError, match="is damaged"):
+        checkpoint.read(tmp_path, plan)
+
+
 def test_there_is_nothing_before_the_first_write(tmp_path: Path) -> None:
     assert checkpoint.read(tmp_path / "nowhere", ADAM) is None
     assert not checkpoint.exists(tmp_path / "nowhere")

@@ -12,7 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from clients.data.images.written import write_pictures
+from clients.data.images.png import write_pictures
 from clients.data.load import read_file
 from federation.errors import DataError, InputError, UnusableFile
 from federation.files import write_new

@@ -45,6 +45,8 @@ class PopulationName(StrEnum):
     READMISSION = "readmission"
     CREDIT = "credit"
     FRAUD = "fraud"
+    WARD = "ward"
+    MARKET = "market"
     MODERATION = "moderation"
 
 
@@ -93,6 +95,10 @@ def demo(
     credit: made-up credit cards of three banks; a curve for each number
 
     fraud: made-up payments of four issuers, one in 150 a fraud; a card is protected
+
+    ward: made-up hours of stays in four hospitals, cut into windows; a patient is protected
+
+    market: a made-up panel of accounts of four brokers; how much can be known is known
 
     moderation: made-up posts in four forums, some taken down; texts, and an author is protected
     """

@@ -14,6 +14,7 @@ from dp_accounting import GaussianDpEvent, SelfComposedDpEvent
 from dp_accounting.pld import PLDAccountant
 from torch import Tensor
 
+from clients.data.folders import find_sites
 from clients.training.work import SiteWork, Trainer
 from federation import audit_run, simulate
 from federation.errors import InputError
@@ -29,7 +30,18 @@ from privacy.mechanism.gaussian import FLOAT_SLACK
 from privacy.mechanism.noise import Stream
 from simulations.sums.making import adding_of
 from simulations.sums.works import Chance
-from tests.worlds import load_params, opened, plan_of, start, terms_for, text_of, write_sites
+from simulations.world import read_world
+from tests.worlds import (
+    load_params,
+    opened,
+    plan_of,
+    rows_of,
+    start,
+    terms_for,
+    text_of,
+    write_csv,
+    write_sites,
+)
 
 MOVING: dict[str, object] = {
     "privacy.clipping_quantile": 0.5,
@@ -170,6 +182,26 @@ def test_the_norm_converges_to_the_quantile_of_the_updates() -> None:
         for _ in range(300):
             norm = next_norm(plan.privacy, norm, float((lengths <= norm).double().mean()))
         assert 70 < norm < 81
+
+
+def test_a_simulation_ends_near_the_median_of_what_its_sites_change(tmp_path: Path) -> None:
+    """From ten times too long. The params hardly move, so the sites' updates are the same in every round."""
+    sites = 40
+    for number in range(sites):
+        write_csv(tmp_path / "sites" / f"s{number:02}.csv", rows_of(number % 7, 12 + number))
+    changes: dict[str, object] = {"privacy.clipping_noise": 0.1, "server.learning_rate": 1e-6}
+    plan = moving(changes, epsilon=90.0, rounds=80, clipping_norm=10.0, minimum=40)
+    run = tmp_path / "run"
+    report = simulate(plan, tmp_path / "sites", run, baseline=False)
+    world = read_world(plan, find_sites(tmp_path / "sites").sites)
+    terms, last = terms_for(plan, world.members, start(plan)), report.rounds[-1].clipping_norm
+    works = adding_of(plan, world).works(
+        terms, terms.names, joined(start(plan), last), Chance(terms, terms.names)
+    )
+    lengths = torch.cat([rows.double().norm(dim=1) for _, rows in works.updates()])
+    assert last is not None
+    assert 0.25 < float((lengths <= last).double().mean()) < 0.75  # noise of .1 a round is on the share
+    assert report.rounds[0].clipping_norm == 10.0 > 3 * last
 
 
 @pytest.mark.parametrize(("engine", "noise"), [("vectorized", "site"), ("flower", "central")])

@@ -11,10 +11,12 @@ import torch
 from PIL import Image
 
 from clients.data.encoding.pictures import encoder_of
-from clients.data.load import read_table
+from clients.data.load import read_table, site_data
 from clients.data.populations import fingerprints_under
+from clients.policy import Policy
 from clients.rules.origin import Origin
 from federation.errors import DataError
+from federation.model.task import build_task
 from federation.plan.features import Picture
 from federation.plan.plan import parse
 from federation.plan.tabular import TabularTask
@@ -136,3 +138,9 @@ def test_a_copy_under_another_name_is_noted_and_known_by_the_registry(tmp_path: 
     known = fingerprints_under(secret, own.contents)
     assert fingerprints_under(secret, renamed.contents) <= known
     assert not fingerprints_under(secret, renamed.table) <= known
+    plan = parse(TEXT.replace("age = { low = 20, high = 90 }", f"scan = {SCAN}"))
+    policy = Policy(
+        epsilon_max=5.0, delta_max=1e-5, cohort_minimum=3, noise=("distributed",), plans=(plan.digest,)
+    )
+    (table,) = site_data(tmp_path / "b" / "train.csv", None, plan, build_task(plan), policy).tables
+    assert table == renamed.contents
