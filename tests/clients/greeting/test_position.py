@@ -93,7 +93,7 @@ def test_no_request_of_a_round_is_taken_from_anybody_else(kind: Kind, tmp_path: 
             before = sites["berlin"].journal.entries()
             for forged in (
                 replace(frame, signature=b""),
-                replace(frame, body=frame.body[:-1] + bytes([frame.body[-1] ^ 1])),
+                replace(frame, body=bytes(frame.body[:-1]) + bytes([frame.body[-1] ^ 1])),
                 replace(frame, body=b""),
                 replace(frame, attempt=frame.attempt + 1),
                 ordered(frame, identity("essen"), plan.digest, ROSTER.root),
