@@ -10,9 +10,12 @@ import pytest
 import torch
 from PIL import Image
 
+from clients.data.described import describe
 from clients.data.encoding.pictures import encoder_of
 from clients.data.load import read_table, site_data
 from clients.data.populations import fingerprints_under
+from clients.data.rows import shared
+from clients.data.sources.reading import read
 from clients.policy import Policy
 from clients.rules.origin import Origin
 from federation.errors import DataError
@@ -144,3 +147,13 @@ def test_a_copy_under_another_name_is_noted_and_known_by_the_registry(tmp_path: 
     )
     (table,) = site_data(tmp_path / "b" / "train.csv", None, plan, build_task(plan), policy).tables
     assert table == renamed.contents
+
+
+def test_sites_that_number_their_files_alike_do_not_hold_the_same_records(tmp_path: Path) -> None:
+    first, other = site(tmp_path / "a"), site(tmp_path / "b")
+    copy = site(tmp_path / "c")
+    for number, image in enumerate(255 - GRAY[::-1].copy()):
+        Image.fromarray(image).save(other.parent / "images" / f"mrs-smith-{number}.png")
+    marks = [describe(read(path), task_of()).marks for path in (first, other, copy)]
+    (found,) = shared(marks)
+    assert (found.first, found.second, found.is_same) == (0, 2, True)
