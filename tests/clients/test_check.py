@@ -67,7 +67,7 @@ def test_the_facts_of_a_plan(noise: str) -> None:
 
 def test_a_plan_that_no_round_could_agree_on_is_refused() -> None:
     with pytest.raises(UnsafeParameters, match="parameters are too many"):
-        preflight(make_plan("client", "site", epsilon=0.03, model="mlp"), None)
+        preflight(make_plan("client", "site", epsilon=0.0001, model="mlp"), None)
 
 
 def test_the_facts_of_a_site_that_has_never_joined(tmp_path: Path) -> None:

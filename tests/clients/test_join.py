@@ -167,7 +167,7 @@ def test_a_file_that_no_plan_could_use_is_named_when_the_site_starts(
 
 
 def test_a_file_for_ones_own_code_may_be_anything_but_missing(tmp_path: Path) -> None:
-    files = [tmp_path / "scans.csv", tmp_path / "scans.npz"]
+    files = [tmp_path / "scans.csv", tmp_path / "scans.pt"]
     for path in files:
         path.write_bytes(b"\x93NUMPY\x01")
     require_readable(files, is_for_own_code=True)

@@ -192,7 +192,7 @@ def test_flower_and_the_protocol_train_it_to_the_same_params(
     ("habit", "check"),
     [
         ("print(outputs)", "silent"),
-        ("outputs = outputs - outputs.mean(0)", "alone"),
+        ("outputs = outputs - outputs.mean(0)", "gradients, alone"),
         ("__import__('socket').create_connection(('127.0.0.1', 9), 0.1)", "loss, network"),
         ("raise ValueError('no')", "loss"),
     ],

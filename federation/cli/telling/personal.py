@@ -24,7 +24,7 @@ def personal(
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Train a run's model further on a site's own records, by the plan's [personal] table, for this site alone.
+    """Train a run's model further on a site's own records, by the plan's table "personal", for this site alone.
 
     The file is made of the records without any noise, so it is as sensitive as they are: it is readable by you
     alone, and nothing sends it. Nothing is released, so nothing is charged. What it gains on the records that the

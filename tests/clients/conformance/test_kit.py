@@ -250,7 +250,9 @@ def test_the_entry_of_an_editable_installation_is_no_file_of_the_task() -> None:
 @pytest.mark.parametrize("noise", ["none", "distributed"])
 def test_what_is_said_of_a_built_in_task_without_asking_is_what_is_found(model: str, noise: str) -> None:
     """`federation check` does not load torch to ask a task of ours what is asked here."""
-    plan = make_plan(model=model, noise=noise, classes=["a", "b", "c"])
+    shown = {"scan": {"image": "pixels", "height": 8, "width": 8, "channels": 1, "low": 0, "high": 64}}
+    columns = {"task.features": shown} if model == "cnn" else {}
+    plan = make_plan(model=model, noise=noise, classes=["a", "b", "c"], **columns)
     known, found = of_ours(plan), of_plan(plan)
     assert known is not None
     assert known[:-1] == found[:-1]
