@@ -28,6 +28,7 @@ from clients.data.doubts import (
 )
 from clients.data.encoding.dates import day_numbers
 from clients.data.encoding.encoded import Encoded, encoded, of_numbers, of_texts
+from clients.data.encoding.pictures import told_by_contents
 from clients.data.notes import FileRead, Note
 from clients.data.people import people
 from clients.data.rows import Marks, marks_of_numbers, marks_of_rows, marks_of_texts
@@ -37,7 +38,7 @@ from clients.data.sources.numerals import Numerals, parsed
 from clients.data.sources.table import Table
 from clients.rules.origin import Place
 from federation.model.task import Dataset
-from federation.plan.features import Categorical, Date, Feature, Hashed, Numeric, Wide
+from federation.plan.features import Categorical, Date, Feature, Hashed, Numeric, Picture, Wide
 from federation.plan.identifiers import cleaned, spellings
 from federation.plan.numerals import as_text
 from federation.plan.series.tasks import Series
@@ -321,7 +322,12 @@ def _wholes(cells: list[str], feature: Wide, taken: Encoded) -> _Seen:
         unread=0,
         filled=int(taken.filled.sum()),
     )
-    return _seen(column, (), marks_of_texts(feature.name, cells), taken)
+    return _seen(column, (), marks_of_texts(feature.name, _contents(cells, feature, taken)), taken)
+
+
+def _contents(cells: list[str], feature: Wide, taken: Encoded) -> list[str]:
+    """What makes a record the same as another: of an image what it shows, since sites number their files alike."""
+    return told_by_contents(cells, taken.vectors) if isinstance(feature, Picture) else cells
 
 
 def _seen(column: Column, doubts: tuple[Doubt, ...], marks: Marks, taken: Encoded) -> _Seen:

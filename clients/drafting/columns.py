@@ -51,6 +51,7 @@ _FORMS = (
     *("%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y"),
     *("%d-%b-%Y", "%d %b %Y", "%d%b%Y", "%d %B %Y", "%B %d, %Y", "%b %d, %Y"),
 )
+_IMAGE = re.compile(r".+\.(png|jpe?g|dcm)", re.IGNORECASE)
 _CODE = re.compile(r"[\w.:/+()&'-]{1,40}")
 _PADDED = re.compile(r"[-+]?0[0-9].*")
 _WHOLE_AS_FLOAT = re.compile(r"(0|-?[1-9][0-9]*)\.0")
@@ -80,7 +81,7 @@ def judged(
     texts, numerals = [plain[cell] for cell in cells], cells if numerals is None else numerals
     silent = {text for text in set(texts) if is_missing(text)}
     known = [text for text in texts if text not in silent]
-    apart = _left_out(name, texts, known) or _told_by_name(name, known)
+    apart = _left_out(name, texts, known) or _of_images(name, known) or _told_by_name(name, known)
     if apart is not None:
         return apart
     numbers = parsed([cell.strip() for cell, text in zip(numerals, texts, strict=True) if text not in silent])
@@ -97,6 +98,13 @@ def judged(
     if found.feature is not None and not _fits(found.feature, cells, numerals):
         return Judged(name, None, "a reader would refuse some of its cells")
     return found
+
+
+def _of_images(name: str, known: Sequence[str]) -> Judged | None:
+    """A column that names images: their size and what is black and white stand in no table."""
+    if known and all(map(_IMAGE.fullmatch, set(known))):
+        return Judged(name, None, "names images; to learn from them, write their line by docs/images.md")
+    return None
 
 
 def listed(texts: Sequence[str]) -> tuple[str, ...] | None:

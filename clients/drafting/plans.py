@@ -113,7 +113,7 @@ def propose(
         reasons = f'; column "{columns[0].name}": {columns[0].why}' if len(columns) == 1 else ""
         raise DataError(
             f"{table.path}: no column is left to learn from{reasons}",
-            hint="see what a plan can hold: README.md",
+            hint="see what a plan can hold: docs/data.md",
         )
     found, text = _text(table, name, found, columns, wanted)
     return Proposal(parse(text, Path("plan.toml")), text, columns, cleaned(target), found)

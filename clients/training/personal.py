@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from clients.training.isolation import Tally, draws_apart, listening
 from clients.training.local import local_delta, plain_gradient
 from federation.errors import FederationError, TaskError, TrainingDiverged
-from federation.model.base import trained
+from federation.model.base import is_of, require_layers, trained
 from federation.model.params import Layout
 from federation.model.task import Dataset, Task
 from federation.plan.plan import Plan
@@ -70,17 +70,9 @@ def keep_only(model: nn.Module, layers: Sequence[str] | None) -> None:
     """Freeze what is not of these layers; all is trained for None. TaskError for a layer that the model lacks."""
     if layers is None:
         return
-    named = trained(model)
-    for layer in layers:
-        if not any(_is_of(name, layer) for name in named):
-            hint = f"name one of: {', '.join(sorted({name.rpartition('.')[0] or name for name in named}))}"
-            raise TaskError(f'personal.layers: the model trains no layer "{layer}"', hint=hint)
-    for name, parameter in named.items():
-        parameter.requires_grad_(any(_is_of(name, layer) for layer in layers))
-
-
-def _is_of(name: str, layer: str) -> bool:
-    return name == layer or name.startswith(f"{layer}.")
+    require_layers(model, layers)
+    for name, parameter in trained(model).items():
+        parameter.requires_grad_(any(is_of(name, layer) for layer in layers))
 
 
 def moved(params: Tensor, model: nn.Module, whole: Layout, delta: Tensor) -> Tensor:

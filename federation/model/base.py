@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -33,6 +33,20 @@ _WHAT_TO_WRITE = 'under [base] of the plan: digest = "{}", and trained_on = "...
 def trained(module: nn.Module) -> dict[str, nn.Parameter]:
     """The parameters that are trained, by name, in the model's order: all that travels."""
     return {name: each for name, each in module.named_parameters() if each.requires_grad}
+
+
+def require_layers(module: nn.Module, layers: Sequence[str]) -> None:
+    """TaskError for a layer of `personal.layers` that the model does not train, before anybody approves it."""
+    named = trained(module)
+    for layer in layers:
+        if not any(is_of(name, layer) for name in named):
+            hint = f"name one of: {', '.join(sorted({name.rpartition('.')[0] or name for name in named}))}"
+            raise TaskError(f'personal.layers: the model trains no layer "{layer}"', hint=hint)
+
+
+def is_of(name: str, layer: str) -> bool:
+    """Whether a parameter belongs to a layer, or is it."""
+    return name == layer or name.startswith(f"{layer}.")
 
 
 def base_tensors(module: nn.Module) -> dict[str, Tensor]:

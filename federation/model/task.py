@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from federation.config.toml import inline
 from federation.errors import TaskError
-from federation.model.base import Kept, has_base, require_base
+from federation.model.base import Kept, has_base, require_base, require_layers
 from federation.model.builtin import OF_WINDOWS, factory, imported, is_built_in_factory, said
 from federation.model.code import require_here
 from federation.model.losses import Hinge, Known
@@ -130,6 +130,7 @@ def build_task(plan: Plan) -> Task:
         model = _model(task)
         Layout.of(model)
         require_base(plan, task.name, model)
+        require_layers(model, (plan.personal and plan.personal.layers) or ())
         if has_base(model):
             task = replace(task, model=Kept(task.model, plan.federation.seed, model))
             model = _model(task)

@@ -26,7 +26,7 @@ _DIRECTIVE = re.compile(r"%(.)")
 _NAMED = {"Y": r"(?P<Y>\d{4})", "m": r"(?P<m>\d{1,2})", "d": r"(?P<d>\d{1,2})", "b": r"(?P<b>[A-Za-z]{3})",
           "B": r"(?P<B>[A-Za-z]{3,9})"}  # fmt: skip
 _TIME = r"(?:[ T]\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?(?: ?(?:Z|[+-]\d{2}:?(?:\d{2})?))?)?"
-_FORMAT = 'write for example: date = "%Y-%m-%d", or "%d.%m.%Y"; %b and %B are English months'
+_FORMAT = 'write for example "%Y-%m-%d", or "%d.%m.%Y"; %b and %B are English months'
 
 
 def checked_form(form: str) -> str:

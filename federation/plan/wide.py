@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from federation.config.schema import Table
+from federation.config.schema import Mistake, Table
 from federation.plan.numeric import MISSING
 from privacy.wire import digest
 
@@ -66,6 +66,13 @@ class Words(Wide):
 
     text: Literal["words"] = Field(examples=['"words"'])
     width: int = Field(ge=2, le=MOST_WIDE, examples=["512"])
+
+    @field_validator("text", mode="before")
+    @classmethod
+    def _read_by_something(cls, text: Any) -> Any:
+        if text != "words":  # whose line is an encoder's is read as one, and never comes here
+            raise Mistake('must be "words" or "encoder"', 'write for example: text = "words"')
+        return text
 
     @property
     def vector(self) -> int:

@@ -8,15 +8,19 @@ from typing import Any
 
 from federation.errors import InputError
 
+_CURE = "pip install 'private-federation[tracking]'"
+
 
 def require(name: str) -> None:
     """InputError unless this library is installed. It is not imported: that may take seconds."""
     if find_spec(name) is None:
-        hint = "pip install 'private-federation[tracking]'"
-        raise InputError(f"{name} writes this, and is not here", hint=hint)
+        raise InputError(f"{name} writes this, and is not here", hint=_CURE)
 
 
 def library(name: str, module: str = "") -> Any:
     """The library, or a module of it."""
     require(name)
-    return import_module(f"{name}.{module}" if module else name)
+    try:
+        return import_module(f"{name}.{module}" if module else name)
+    except ImportError:
+        raise InputError(f"{name} writes this, and is damaged here", hint=_CURE) from None

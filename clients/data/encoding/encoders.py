@@ -186,7 +186,7 @@ def _not_here(feature: Encoder, folders: Sequence[Path]) -> OtherEncoder:
         said.append(f"{folder} holds {'no encoder' if files is None else digest_of(files)}")
     lacks = [f"{folder}/{name}" for folder in folders for name in FILES if not (folder / name).is_file()]
     hint = (
-        "name its folder in data.encoders of site.toml, or of reading.toml beside the sites of a simulation"
+        "name the folder of the plan's encoder by data.encoders in site.toml (of predict: --encoder FOLDER)"
     )
     if lacks:
         hint = f"an encoder has {', '.join(FILES)}; {lacks[0]} is not there"

@@ -124,6 +124,13 @@ def _replaced(table: Table, column: str, texts: list[str]) -> Table:
     return replace(table, columns=columns)
 
 
+def told_by_contents(cells: Sequence[str], rows: Vectors | None) -> list[str]:
+    """A digest of each image in the place of its name; the cell itself where there is no image."""
+    if rows is None:
+        return list(cells)
+    return [_digest(row) if row.any() else cell for cell, row in zip(cells, rows, strict=True)]
+
+
 def twice(contents: Table, column: str) -> tuple[Note, ...]:
     """A note if rows show the same image."""
     earlier, again = {""}, list[int]()

@@ -29,6 +29,9 @@ _CLOCK = re.compile(
 _SECOND = 1_000_000
 _DAY = 24 * 60 * 60 * _SECOND
 _NOT_A_CLOCK = ("has a time of day that no clock shows", "write it like 2024-01-31 14:05:00")
+_DATED = (
+    'if times are dates, agree on a plan with task.time_format, such as "%Y-%m-%d"; else write the number'
+)
 _MIXED = ("has an offset from UTC, and other rows have none", "write all times of a file in one way")
 
 
@@ -36,8 +39,12 @@ def times_of(table: Table, task: Series) -> tuple[Times, tuple[Fault, ...]]:
     """The time of each row, and what is wrong; they mean nothing if anything is."""
     if task.time_format is None:
         found, faults, _ = numbers(table.numerals(task.time), task.time, table.decimal)
-        return found, tuple(Fault(one.column, one.message, FILL, one.rows) for one in faults)
+        return found, tuple(Fault(one.column, one.message, _cure(one.message), one.rows) for one in faults)
     return _dated(table.column(task.time), task.time, task.time_format)
+
+
+def _cure(message: str) -> str:
+    return _DATED if "looks like a date" in message else FILL
 
 
 def _dated(cells: Sequence[str], column: str, form: str) -> tuple[Times, tuple[Fault, ...]]:

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
 _MOST = 200  # lines on a terminal; --json has all
 _MIDDLE = (
-    "There are no curves of this model: only a linear or an additive one is a sum over its features, and one of a "
-    "hinge loss has no log-odds. In the middle "
+    "There are no curves of this model: only a linear or an additive one of numbers and values is a sum over its "
+    "features, and one of a hinge loss has no log-odds. Inputs of a text or an image mean nothing one by one and "
+    "have no line. In the middle "
     "of the public ranges {what} by so much with each input, which is scaled as the plan says:"
 )
 _OWN = "The plan brings its own task: what its inputs mean, only its code says. Its params, by name:"

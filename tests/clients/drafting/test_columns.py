@@ -140,13 +140,14 @@ def test_a_name_that_only_looks_alike_is_none(name: str) -> None:
         (["a long story " * 8, "short"] * MANY, 'free text; to learn from it, write { text = "words"'),
         ([f"{1 + number % 12}/3/2020" for number in range(MANY)], "dates, and nothing says whether they are"),
         (["2020-01-31", "31.1.2020", "in May"] * MANY, "dates in several ways"),
+        ([f"scans/{number}.PNG" for number in range(MANY)], "names images; to learn from them"),
         ([""] * MANY, "is empty"),
         (["7"] * MANY, "the same in every row"),
         (["?", *["7", "7"] * MANY, "about 8"], "1 of 81 cells are no numbers"),
         (["1,5", *AGES], "1 of 41 cells are no numbers"),
         (["-1.7e308", "1.7e308"] * MANY, "more than 15 digits"),
     ],
-    ids=["codes", "numbers", "in a row", "digits", "many texts", "long", "dates", "mixed dates", "empty",
+    ids=["codes", "numbers", "in a row", "digits", "many texts", "long", "dates", "mixed dates", "images", "empty",
          "constant", "words", "comma", "infinite"],
 )  # fmt: skip
 def test_what_is_not_guessed_is_left_out_and_said_why(cells: list[str], why: str) -> None:

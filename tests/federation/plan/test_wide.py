@@ -44,7 +44,7 @@ def test_likeness_of_texts_is_that_of_another_hashing() -> None:
 @pytest.mark.parametrize(
     ("feature", "told"),
     [
-        ('{ text = "letters", width = 8 }', "text"),
+        ('{ text = "letters", width = 8 }', 'text = "letters": must be "words" or "encoder"'),
         ('{ text = "words" }', "width"),
         ('{ text = "words", width = 1 }', "width"),
         ('{ text = "words", width = 8, low = 0 }', "low"),

@@ -11,9 +11,12 @@ import pytest
 import torch
 from PIL import Image
 
+from clients.data.described import describe
 from clients.data.encoding.pictures import encoder_of, with_files
 from clients.data.load import read_table, site_data
 from clients.data.populations import fingerprints_under
+from clients.data.rows import shared
+from clients.data.sources.reading import read
 from clients.data.sources.table import Table
 from clients.policy import Policy
 from clients.rules.origin import Origin
@@ -178,3 +181,13 @@ def test_under_a_plan_that_sees_images_otherwise_the_records_are_the_same(make: 
     first, second = (fingerprints_under(bytes(32), with_files(table, "scan")) for table in tables)
     assert first == second
     assert len(first) == len(GRAY)
+
+
+def test_sites_that_number_their_files_alike_do_not_hold_the_same_records(tmp_path: Path) -> None:
+    first, other = site(tmp_path / "a"), site(tmp_path / "b")
+    copy = site(tmp_path / "c")
+    for number, image in enumerate(255 - GRAY[::-1].copy()):
+        Image.fromarray(image).save(other.parent / "images" / f"mrs-smith-{number}.png")
+    marks = [describe(read(path), task_of()).marks for path in (first, other, copy)]
+    (found,) = shared(marks)
+    assert (found.first, found.second, found.is_same) == (0, 2, True)

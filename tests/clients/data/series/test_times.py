@@ -76,3 +76,9 @@ def test_numbers_may_be_any_that_are_finite(tmp_path: Path) -> None:
     assert (found, faults) == ([-1.5, 0.0, 1000.0], [])
     _, faults = timed(tmp_path, ["1", "nan", "x"], None)
     assert len(faults) == 2
+
+
+def test_dates_where_a_plan_has_numbers_are_told_with_the_key(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("hour,x\n2024-01-31,1\n2024-02-01,1\n", "utf-8")
+    (fault,) = times_of(read(tmp_path / "a.csv"), task_of(None))[1]
+    assert "task.time_format" in fault.hint
