@@ -21,7 +21,7 @@ test: $(READY) ## all tests but those that take minutes each (make stories), in 
 	$(BIN)/python -m pytest -n auto
 
 test-extras: $(EXTRAS) ## the tests of optional dependencies, which it installs first
-	$(BIN)/python -m pytest -m extras -q
+	$(BIN)/python -m pytest -m extras -q -n auto
 
 test-ray: $(READY) ## a real Ray on this machine, which it installs first: the same as one process, and a lost worker
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,ray]'

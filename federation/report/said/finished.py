@@ -153,6 +153,8 @@ def _receipts(run: Path) -> _Receipts:
                 line = json.loads(text)
             except json.JSONDecodeError:
                 continue  # half a line, as a killed process leaves one
+            if not isinstance(line, dict):
+                raise TypeError("no receipt")
             run_id = str(line.get("run", run_id))
             if "closed" in line:
                 closing = str(line["params"])

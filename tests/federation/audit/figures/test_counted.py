@@ -205,6 +205,8 @@ EXACT: Mapping[str, Any] = {
     "mean_of_sites": {"accuracy": 0.5},
     "groups": {"sex": {"0": {"n": 12, "positives": 6, "metrics": {}}}},
     "beside_alone": {"metric": "auc", "sites": {"ash": {"gain": 0.1, "low": 0.0, "high": 0.2}}},
+    "beside_shared": {"metric": "auc", "sites": {"ash": {"gain": 0.1, "low": 0.0, "high": 0.2}}},
+    "personal": {"ash": {"accuracy": 0.9}},
 }
 
 
