@@ -72,6 +72,7 @@ def test_a_site_makes_the_released_model_its_own_and_nothing_is_charged(
     ]
     assert [each.code for each in scored] == [0, 0], scored
     assert "keep the file as you keep the records" in scored[1].err
+    assert ["no more than the params do" in " ".join(each.err.split()) for each in scored] == [True, False]
     assert (tmp_path / "shared.csv").read_text() != (tmp_path / "own.csv").read_text()
 
 

@@ -81,9 +81,8 @@ def predict(
             shown.stage("reading")
             asked = Asked(explained, row_id)
             rows = score(finished, place, out, asked, lambda done, total: shown.stage("scoring", done, total))
-    typer.echo(f"warning: {RELEASE}", err=True)
-    if personal is not None:
-        typer.echo(f"warning: {AS_RECORDS}", err=True)
+    # No epsilon covers what scores of a personal model tell of its training records: the usual words are false.
+    typer.echo(f"warning: {RELEASE if personal is None else AS_RECORDS}", err=True)
     if as_json:
         print_json({"rows": rows, "out": str(out), "plan_digest": finished.plan.digest, "note": RELEASE})
     else:
