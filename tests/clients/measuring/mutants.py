@@ -124,14 +124,14 @@ def sent_in_the_clear() -> AbstractContextManager[object]:
     """Local training noises each step, and goes on with what it had before."""
     trained = local.local_delta
 
-    def bare(*given: Any) -> Tensor:
+    def bare(*given: Any, **named: Any) -> Tensor:
         *rest, finish, rows = given
 
         def looked(total: Tensor) -> Tensor:
             finish(total)
             return total
 
-        return trained(*rest, looked, rows)
+        return trained(*rest, looked, rows, **named)
 
     return patch.object(work, "local_delta", bare)
 
