@@ -128,5 +128,6 @@ def test_the_process_that_flower_starts_loads_neither_torch_nor_our_mathematics(
         "clients", "clients.app", "clients.door", "clients.door.asking", "clients.door.wire", "federation",
         "federation.errors", "federation.log", "federation.origins", "federation.round",
         "federation.round.flower", "federation.round.transport", "federation.words", "privacy", "privacy.errors",
+        "privacy.wire",
     ]  # fmt: skip
     assert done.stdout.strip() == f"[] {ours}"

@@ -176,7 +176,7 @@ def test_spoiled_adverts_of_the_next_round_end_it_and_not_this_one(tmp_path: Pat
         paired = Paired.from_bytes(frame.body)
         ahead = Frame.from_bytes(paired.following)
         assert ahead.kind is Kind.ADVERTS
-        spoiled = replace(ahead, body=ahead.body[:-1] + bytes([ahead.body[-1] ^ 1]))
+        spoiled = replace(ahead, body=bytes(ahead.body[:-1]) + bytes([ahead.body[-1] ^ 1]))
         return replace(frame, body=replace(paired, following=spoiled.to_bytes()).to_bytes())
 
     first = Round(FIRST, sites, following=SECOND).play(alter=spoil)

@@ -461,7 +461,9 @@ def test_no_other_sampler_can_be_asked_for(line: str) -> None:
 
 def test_no_loader_and_no_other_data_set_can_take_the_place_of_the_records() -> None:
     """DP-26: data are tensors, drawn from here; what a trainer holds cannot be exchanged."""
-    assert [field.name for field in fields(Dataset)] == ["features", "labels", "patients", "ids", "persons"]
+    tensors = ["features", "labels", "patients", "ids", "persons", "contents"]
+    assert [field.name for field in fields(Dataset)] == tensors
+    assert {field.type for field in fields(Dataset)} == {"Tensor", "Tensor | None"}
     trainer = keyed_trainer(make_plan(), make_data(8, 1), bytes(32))
     with pytest.raises(FrozenInstanceError):
         trainer.data = make_data(9, 1)  # type: ignore[misc]

