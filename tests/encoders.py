@@ -5,20 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-WORDS = (
-    "pain",
-    "fever",
-    "cough",
-    "stable",
-    "home",
-    "visit",
-    "night",
-    "dose",
-    "rest",
-    "well",
-    "worse",
-    "better",
-)
+from federation.plan.mock import WORDS
+
 WIDTH = 16
 
 

@@ -6,10 +6,9 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
 from typing import Any, Final
 
-from federation.errors import InputError
+from federation import extras
 
 _NEEDED: Final = ("onnx", "onnxscript", "onnxruntime")
 _LOUD: Final = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir", "root")
@@ -23,12 +22,8 @@ def require_onnx() -> None:
 
 def library(module: str, *, extra: str = "export", what: str = "ONNX") -> Any:
     """A library of an extra, or a module of one. InputError with what installs it."""
-    try:
-        return import_module(module)
-    except ImportError:
-        name = module.partition(".")[0]
-        hint = f"pip install 'private-federation[{extra}]'"
-        raise InputError(f"{what} is written with {name}, which is not here", hint=hint) from None
+    message = f"{what} is written with {module.partition('.')[0]}, which is not here"
+    return extras.library(module, extra, message)
 
 
 @contextmanager

@@ -6,12 +6,25 @@ the records of this run, and says nothing about people in those data.
 
 from __future__ import annotations
 
-from pydantic import Field, field_validator
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
 
 from federation.config.schema import Mistake, Table
 
 _DIGEST = r"^sha256:[0-9a-f]{64}$"
 _LONGEST = 1000
+
+
+def _in_words(words: str) -> str:
+    if not words.strip() or not words.isprintable() or len(words) > _LONGEST:
+        hint = 'write for example: trained_on = "English Wikipedia, 2022"'
+        raise Mistake(f"must be 1 to {_LONGEST} printable characters, in one line", hint)
+    return words
+
+
+TrainedOn = Annotated[str, AfterValidator(_in_words)]
+"""What something was trained on before, in words: nobody can check it, and every site signs it."""
 
 
 class Base(Table):
@@ -22,16 +35,8 @@ class Base(Table):
     """
 
     digest: str = Field(pattern=_DIGEST, examples=['"sha256:..."'])
-    trained_on: str = Field(examples=['"English Wikipedia, 2022"'])
+    trained_on: TrainedOn = Field(examples=['"English Wikipedia, 2022"'])
     run: str | None = Field(default=None, pattern=_DIGEST, examples=['"sha256:..."'])
-
-    @field_validator("trained_on")
-    @classmethod
-    def _said(cls, words: str) -> str:
-        if not words.strip() or not words.isprintable() or len(words) > _LONGEST:
-            hint = 'write for example: trained_on = "English Wikipedia, 2022"'
-            raise Mistake(f"must be 1 to {_LONGEST} printable characters, in one line", hint)
-        return words
 
     @property
     def told(self) -> str:

@@ -11,12 +11,12 @@ from typing import Any, ClassVar, Final, Literal
 
 from pydantic import Field, field_validator
 
+from federation.config.base import TrainedOn
 from federation.config.schema import Mistake
 from federation.plan.wide import MOST_WIDE, Wide
 
 MOST_TOKENS: Final = 8192
 """The longest text that an encoder may be asked to read."""
-_LONGEST = 1000
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
@@ -33,7 +33,7 @@ class Encoder(Wide):
     digest: str = Field(examples=['"sha256:..."'])
     tokens: int = Field(ge=2, le=MOST_TOKENS, examples=["128"])
     width: int = Field(ge=2, le=MOST_WIDE, examples=["384"])
-    trained_on: str = Field(examples=['"a billion pairs of English sentences from the web, 2021"'])
+    trained_on: TrainedOn = Field(examples=['"a billion pairs of English sentences from the web, 2021"'])
 
     @field_validator("digest")
     @classmethod
@@ -42,14 +42,6 @@ class Encoder(Wide):
             hint = "federation plan encoder FOLDER prints it"
             raise Mistake('must be "sha256:" and 64 hexadecimal digits', hint)
         return digest
-
-    @field_validator("trained_on")
-    @classmethod
-    def _said(cls, words: str) -> str:
-        if not words.strip() or not words.isprintable() or len(words) > _LONGEST:
-            hint = 'write for example: trained_on = "English Wikipedia, 2022"'
-            raise Mistake(f"must be 1 to {_LONGEST} printable characters, in one line", hint)
-        return words
 
     @property
     def vector(self) -> int:

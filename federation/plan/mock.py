@@ -41,7 +41,7 @@ _WHOLE = 20  # from this width on, a range between whole numbers has whole numbe
 _RARE = 0.1  # of the cells, for what is missing or not listed
 _OTHERS = ("another", "one more")
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-_WORDS = (
+WORDS = (
     "pain",
     "fever",
     "cough",
@@ -199,7 +199,7 @@ def _codes(feature: Hashed) -> tuple[str, ...]:
 
 def _texts(stream: Stream, leans: Places, strength: float) -> tuple[str, ...]:
     """Sentences of made-up words, some of which the record's class has more often."""
-    words = [_values(_WORDS, stream, leans + at, strength) for at in range(_LONG)]
+    words = [_values(WORDS, stream, leans + at, strength) for at in range(_LONG)]
     return tuple(" ".join(sentence) for sentence in zip(*words, strict=True))
 
 

@@ -22,7 +22,6 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
@@ -31,6 +30,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from federation import extras
 from federation.errors import OtherEncoder
 from federation.plan.encoder import Encoder
 from federation.progress import going_on
@@ -48,7 +48,6 @@ KINDS: Final = frozenset({
 """Networks of the library that are made of torch alone, and read texts. Others fetch compiled code from a hub as
 they are made (mra, yoso, rwkv), or ask another library for a network by name (timm_wrapper)."""
 _MOST_KEPT = 1 << 28  # bytes of vectors; then this memory begins anew
-_INSTALL = "pip install 'private-federation[text]'"
 _UNUSED = "pooler."  # what a model may lack: nothing here asks for it
 
 Vector = NDArray[np.float32]
@@ -273,8 +272,5 @@ def _library(name: str) -> Any:
     """A library of the extra, told beforehand that there is no network."""
     for key in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_HUB_DISABLE_TELEMETRY"):
         os.environ.setdefault(key, "1")
-    try:
-        return import_module(name)
-    except ImportError:
-        message = f"an encoder of texts is run by {name.partition('.')[0]}, which is not here"
-        raise OtherEncoder(message, hint=_INSTALL) from None
+    message = f"an encoder of texts is run by {name.partition('.')[0]}, which is not here"
+    return extras.library(name, "text", message, OtherEncoder)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import warnings
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from clients.data.images.form import Form, NoImage, Pixels
 from clients.data.images.picture import resized
+from federation import extras
 from federation.errors import DataError
 
 SUFFIX: Final = ".dcm"
@@ -26,11 +26,7 @@ _EXPORT: Final = "export it again"
 
 def pydicom() -> Any:
     """The library. DataError with the command that installs it."""
-    try:
-        library = import_module("pydicom")
-    except ImportError:
-        hint = "pip install 'private-federation[dicom]'"
-        raise DataError("DICOM is read by pydicom, which is not here", hint=hint) from None
+    library = extras.library("pydicom", "dicom", "DICOM is read by pydicom, which is not here", DataError)
     logging.getLogger("pydicom").disabled = True  # its lines quote what is in the file
     return library
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Any
 
 from clients.rules.origin import Origin
+from federation import extras
 from federation.errors import DataError
 
 _LIBRARIES = {"parquet": "pyarrow", "arrow": "pyarrow", "excel": "python_calamine", "postgresql": "psycopg"}
@@ -15,8 +15,5 @@ _NAMES = {"parquet": "Parquet", "arrow": "Arrow", "excel": "an Excel workbook", 
 def library(place: Origin, module: str = "") -> Any:
     """The library that reads such a source, or a module of it. DataError with the command that installs it."""
     name = _LIBRARIES[place.kind]
-    try:
-        return import_module(f"{name}.{module}" if module else name)
-    except ImportError:
-        message = f"{place}: {_NAMES[place.kind]} is read by {name}, which is not here"
-        raise DataError(message, hint="pip install 'private-federation[tables]'") from None
+    message = f"{place}: {_NAMES[place.kind]} is read by {name}, which is not here"
+    return extras.library(f"{name}.{module}" if module else name, "tables", message, DataError)

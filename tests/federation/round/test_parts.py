@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -12,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from scipy import stats
 from torch import Tensor
 
 from federation.round.messages import Member
@@ -23,6 +21,7 @@ from privacy.mechanism.excess import Levels, levels_between
 from privacy.mechanism.noise import SIGMA, VARIANCE, Stream
 from privacy.secagg.parameters import Parameters
 from tests.plans import plan_of
+from tests.privacy.mechanism.laws import p_value
 
 FALSE_ALARM = 1e-6  # of each statistical test below; keys are fixed, so none ever flickers
 DIMENSION = 30_000
@@ -73,13 +72,6 @@ def left(terms: Terms, survivors: Sequence[int], level: int) -> NDArray[np.int64
     total = np.sum([upload(terms, slot) for slot in survivors], axis=0, dtype=np.uint64)
     opened = without_excess(terms, total, names, opened_by(terms, survivors, level))
     return terms.codec.from_ring(opened.total)
-
-
-def p_value(draws: NDArray[np.int64], variance: float) -> float:
-    """Chi-square against a Gaussian of this variance, in 64 cells of equal probability."""
-    edges = stats.norm.ppf(np.arange(1, 64) / 64) * math.sqrt(variance)
-    observed = np.bincount(np.searchsorted(edges, draws), minlength=64)
-    return float(stats.chisquare(observed).pvalue)
 
 
 def every_loss(terms: Terms) -> Iterator[tuple[int, ...]]:

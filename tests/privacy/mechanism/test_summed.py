@@ -15,6 +15,7 @@ from privacy.errors import UnsafeParameters
 from privacy.mechanism.excess import Levels, levels_between
 from privacy.mechanism.noise import MIN_VARIANCE, VARIANCE, Stream, discrete_gaussian, max_draw
 from privacy.mechanism.summed import MAX_SHARES, _composed, parts_of, summed_gaussian
+from tests.privacy.mechanism.laws import Largest, p_value
 
 FALSE_ALARM = 1e-6  # of each statistical test below; keys are fixed, so none ever flickers
 SHARES = st.integers(1, 2**20) | st.sampled_from([1, 2, 3, MAX_SHARES])
@@ -28,16 +29,6 @@ SUMS = [
     (2**30, VARIANCE),
 ]
 Array = np.ndarray[Any, np.dtype[Any]]
-
-
-class Largest:
-    """A stream of the largest words, all signs the same."""
-
-    def words(self, size: int) -> Array:
-        return np.full(size, 2**64 - 1, np.uint64)
-
-    def take(self, size: int) -> bytes:
-        return bytes(size)
 
 
 @given(SHARES, VARIANCES)
@@ -91,9 +82,7 @@ def test_sums_have_their_variance_and_shape_and_the_test_sees_two_percent(shares
     assert drawn.dtype == np.int64
     assert int(np.abs(drawn).max()) <= max_draw(shares * variance)
     for off, fits in ((1.0, True), (0.98, False), (1.02, False)):
-        edges = stats.norm.ppf(np.arange(1, 64) / 64) * off * (shares * variance) ** 0.5
-        observed = np.bincount(np.searchsorted(edges, drawn), minlength=64)
-        assert bool(stats.chisquare(observed).pvalue > FALSE_ALARM) is fits
+        assert bool(p_value(drawn, off**2 * shares * variance) > FALSE_ALARM) is fits
 
 
 @pytest.mark.parametrize(("shares", "variance"), SUMS)

@@ -18,22 +18,13 @@ from privacy.mechanism import noise
 from privacy.mechanism.noise import MIN_VARIANCE, VARIANCE, Stream, max_draw
 from privacy.mechanism.summed import summed_gaussian
 from privacy.mechanism.wide import BLOCK, WIDTHS, parts_of, wide_blocks, wide_gaussian
+from tests.privacy.mechanism.laws import Largest, p_value
 from tests.privacy.mechanism.test_noise import searched
 
 FALSE_ALARM = 1e-6  # of each statistical test below; keys are fixed, so none ever flickers
 VARIANCES = st.integers(MIN_VARIANCE, VARIANCE) | st.sampled_from([MIN_VARIANCE, VARIANCE])
 LAWS = [(MIN_VARIANCE, 2), (VARIANCE, 2), (178_956_971, 8), (VARIANCE // 4, 32), (VARIANCE, 256)]
 Array = np.ndarray[Any, np.dtype[Any]]
-
-
-class Largest:
-    """A stream of the largest words, all signs the same."""
-
-    def words(self, size: int) -> Array:
-        return np.full(size, 2**64 - 1, np.uint64)
-
-    def take(self, size: int) -> bytes:
-        return bytes(size)
 
 
 @given(VARIANCES, st.sampled_from(WIDTHS))
@@ -101,9 +92,7 @@ def test_draws_have_their_variance_and_shape_and_the_test_sees_two_percent(varia
     assert drawn.dtype == np.int64
     assert int(np.abs(drawn).max()) <= max_draw(width * width * variance)
     for off, fits in ((1.0, True), (0.98, False), (1.02, False)):
-        edges = stats.norm.ppf(np.arange(1, 64) / 64) * off * width * variance**0.5
-        observed = np.bincount(np.searchsorted(edges, drawn), minlength=64)
-        assert bool(stats.chisquare(observed).pvalue > FALSE_ALARM) is fits
+        assert bool(p_value(drawn, (off * width) ** 2 * variance) > FALSE_ALARM) is fits
 
 
 @pytest.mark.parametrize(("variance", "width"), LAWS)

@@ -139,6 +139,6 @@ def test_without_the_library_the_command_is_told(tmp_path: Path, monkeypatch: py
     def without(name: str) -> object:
         raise ImportError(name)
 
-    monkeypatch.setattr("clients.data.images.dicom.import_module", without)
+    monkeypatch.setattr("federation.extras.import_module", without)
     with pytest.raises(DataError, match=r"private-federation\[dicom\]"):
         read_dicom(tmp_path / "a.dcm", CT)
