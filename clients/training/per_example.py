@@ -37,7 +37,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
-from clients.training.frozen import Guard
+from clients.training.frozen import Guard, type_of
 from clients.training.known import each
 from clients.training.precision import mixed
 from federation.errors import TaskError
@@ -173,7 +173,7 @@ def ghost(
             rows = _rows([note for note in notes if not _is_outer(note.layer)], len(labels))
             _check_outer(outer, rows)
             lengths = _length([*(_outer_length(note) for note in outer), *map(row_lengths, rows.values())])
-            factors, kept = clip_factors(lengths, clipping_norm, _dtype(model)), torch.isfinite(lengths)
+            factors, kept = clip_factors(lengths, clipping_norm, type_of(model)), torch.isfinite(lengths)
             factors = factors * weighed(
                 labels, class_weights, factors
             )  # none above 1: no longer than the norm
@@ -330,7 +330,3 @@ def _outer_sum(note: _Note, factors: Tensor, kept: Tensor) -> dict[nn.Parameter,
 def _length(parts: list[Tensor]) -> Tensor:
     lengths: Tensor = torch.linalg.vector_norm(torch.stack(parts), dim=0)
     return lengths
-
-
-def _dtype(model: nn.Module) -> torch.dtype:
-    return next(iter(trained(model).values())).dtype
