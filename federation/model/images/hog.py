@@ -1,4 +1,4 @@
-"""Histograms of oriented gradients (Dalal, Triggs 2005): what a plan's `encoder = "hog"` makes of an image.
+"""Histograms of oriented gradients (Dalal, Triggs 2005): what a plan's `image = "hog"` makes of an image.
 
 The map is public and fixed, and looks at one image only, so it costs no privacy. It has no params, and can be
 exported with the model behind it.
