@@ -167,11 +167,12 @@ def test_the_line_that_is_not_utf8_is_named_whatever_ends_the_lines(path: Path) 
         )
 
 
-def test_a_line_of_a_million_columns_and_a_cell_of_twenty_megabytes_are_seconds_at_most(path: Path) -> None:
+def test_a_line_of_many_columns_and_a_cell_of_twenty_megabytes_are_seconds_at_most(path: Path) -> None:
+    most = 300_000  # if each were compared with each, hours
     with within(10):
-        assert "has 1000000 cells" in refused(path, f"{HEADER}\n" + "1," * 999_999 + "1\n")
+        assert f"has {most} cells" in refused(path, f"{HEADER}\n" + "1," * (most - 1) + "1\n")
         assert "a cell of over" in refused(path, f"{HEADER}\n1," + "x" * 20_000_000 + ",4,no\n")
-        table = read(path, ",".join(f"c{n}" for n in range(1_000_000)) + "\n" + "1," * 999_999 + "1\n")
+        table = read(path, ",".join(f"c{n}" for n in range(most)) + "\n" + "1," * (most - 1) + "1\n")
         with pytest.raises(DataError, match='has no column "age"'):
             table.column("age")
 
