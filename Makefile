@@ -17,8 +17,8 @@ help: ## this list
 demo: $(READY) ## five hospitals train a model together, privately; prints where the report is
 	$(BIN)/federation demo hospitals
 
-test: $(READY) ## all tests but those that take minutes each (make stories), in about a quarter of an hour on two cores
-	$(BIN)/python -m pytest -n auto
+test: $(READY) ## all tests but those of extras and those that take minutes each (make stories), in ten minutes on two cores
+	$(BIN)/python -m pytest -n auto -m 'not extras'
 
 test-extras: $(EXTRAS) ## the tests of optional dependencies, which it installs first
 	$(BIN)/python -m pytest -m extras -q -n auto
