@@ -43,13 +43,13 @@ check: $(READY) ## format, lint, types, import contracts
 
 bench: $(READY) ## how fast, as ratios to this machine's own limits; writes benchmarks/results.md
 	$(BIN)/python -m benchmarks.simulation
-	$(BIN)/python -m benchmarks.secagg
+	$(BIN)/python -m benchmarks.protocol.secagg
 
 bench-peers: $(READY) $(PEERS)/.ready ## the same work by pfl-research and by Flower on Ray; writes benchmarks/peers.md
 	$(BIN)/python -m benchmarks.peers $(PEERS)/bin/python
 
-bench-exchange: $(READY) ## an exchange over a real Flower, both ways; writes benchmarks/exchange.md
-	$(BIN)/python -m benchmarks.exchange
+bench-exchange: $(READY) ## an exchange over a real Flower, both ways; writes benchmarks/protocol/exchange.md
+	$(BIN)/python -m benchmarks.protocol.exchange
 
 soak: $(READY) ## hours of hostile networks, strange bytes and SIGKILL; writes benchmarks/soak.md
 	$(BIN)/python -m benchmarks.endurance soak $(SCALE)
