@@ -17,8 +17,8 @@ from clients.training.work import site_stream
 from federation.errors import InputError
 from federation.model.task import whole
 from federation.plan.plan import Plan
+from federation.report.figures.scores import BesideAlone
 from federation.report.report import Metrics, Report
-from federation.report.scores import BesideAlone
 from simulations.fairness.paired import beside_alone, said_at_sites
 from simulations.optional import reason
 from simulations.outcomes.judging import judge_of

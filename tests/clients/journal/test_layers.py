@@ -1,4 +1,4 @@
-"""The layers that a site keeps from round to round (DP-85): which ones a round trains from, whatever happened before."""
+"""The layers that a site keeps from round to round (DP-85): which ones a round trains from, whatever came."""
 
 from __future__ import annotations
 
