@@ -40,12 +40,12 @@ pytestmark = [
 
 
 def test_the_example_is_short() -> None:
-    assert len([line for line in EXAMPLE.splitlines() if line.strip()]) <= 35
+    assert len([line for line in EXAMPLE.splitlines() if line.strip()]) <= 36
 
 
 def write_study(folder: Path, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The page's task, and four sites: 8 texts each, of patients with four or one."""
-    (folder / "notes_study.py").write_text(code.replace("LENGTH = 32", "LENGTH = 12"))
+    (folder / "notes_study.py").write_text(code.replace("(ENCODER), 32", "(ENCODER), 12"))
     monkeypatch.syspath_prepend(str(folder))
     (folder / "sites").mkdir()
     for number, name in enumerate(SITES):
@@ -118,6 +118,9 @@ def test_four_sites_train_one_with_every_patient_clipped_as_a_whole(
     federation = Command(monkeypatch, capsys)
     params = trained_together(federation, small, unit="patient", rounds=2)
     assert len(moved(params)) == 4
+    checked = federation("check", small / "plan.toml", "--json")
+    assert checked.code == 0, checked.err
+    assert {one["outcome"] for one in checked.json["conformance"]} == {"pass", "note"}
     _same_as_plain_peft(small, params)
     audited = federation("audit", small / "run", "--json")
     assert (audited.code, audited.json["sums_verified"]) == (0, 2), audited.err
