@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 import torch
+from federation.plan.made_up.mock import WORDS
 from safetensors.torch import load_file
 from torch import Tensor
 
 from clients.training import frozen
 from clients.training.dpsgd import chosen_route, clipped_gradient
 from clients.training.frozen import prepared
-from clients.training.moving import require_moving
+from clients.training.screening.moving import require_moving
 from clients.training.trial import Trial
 from federation.model.base import base_digest, trained
-from federation.plan.mock import WORDS
 from privacy.mechanism.clipping import clip_rows
 from tests import ROOT
 from tests.encoders import write_encoder

@@ -26,7 +26,7 @@ from federation.cli.telling.rehearse import measure
 from federation.errors import DataError, OtherEncoder
 from federation.log import Line, heard_by
 from federation.model.task import build_task
-from federation.plan.features import Encoder
+from federation.plan.columns.features import Encoder
 from federation.plan.plan import Plan, load
 from federation.progress import shown_by
 from federation.report.planned import plan_facts
