@@ -24,7 +24,7 @@ from simulations.vectorized import run_vectorized
 from simulations.world import World, read_world
 
 EPSILONS = (1.0, 3.0, 8.0)
-LORA_ROUNDS, LORA_RATE = 20, 0.1  # what a core computes in a minute
+LORA_ROUNDS, LORA_RATE = 20, 0.05  # what a core computes in a minute
 HEAD = "| AUC, accuracy (runs) | trained | epsilon 1 | epsilon 3 | epsilon 8 | a run, s |"
 ENCODER = (
     '{ text = "encoder", digest = "sha256:0720ee4c02736381b1a8cdd3080921b53dc365be94d858960a54d79829e3c79d", '

@@ -106,7 +106,7 @@ def test_four_sites_train_an_adapter_that_plain_peft_reads(
     study: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     federation = Command(monkeypatch, capsys)
-    params = trained_together(federation, study)
+    params = trained_together(federation, study, **{"privacy.records_per_patient": 4})
     assert sum(each.numel() for each in params.values()) == 37_634
     assert len(moved(params)) == 12
     _same_as_plain_peft(study, params)

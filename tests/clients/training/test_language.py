@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from federation.plan.made_up.mock import WORDS
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -20,6 +19,7 @@ from clients.training.frozen import prepared
 from clients.training.screening.moving import require_moving
 from clients.training.trial import Trial
 from federation.model.base import base_digest, trained
+from federation.plan.made_up.mock import WORDS
 from privacy.mechanism.clipping import clip_rows
 from tests import ROOT
 from tests.encoders import write_encoder

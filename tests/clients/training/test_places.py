@@ -401,7 +401,7 @@ def test_the_clipped_sum_of_an_adapter_is_that_of_the_processor(
 ) -> None:
     pytest.importorskip("peft")
     model = frozen.prepared(Noted(write_encoder(tmp_path)), torch.float64, apart=True)
-    words, labels = torch.randint(0, 20, (RECORDS, 6)), torch.arange(RECORDS) % 2
+    words, labels = torch.randint(0, 12, (RECORDS, 6)), torch.arange(RECORDS) % 2
     patients = torch.arange(RECORDS) // 4 if people else None
 
     def sum_at(place: Place) -> Tensor:
