@@ -51,6 +51,7 @@ def measured(
     bounds = max(2, _CONTRIBUTIONS // sites), max(2, _RELEASES // steps)
     most = min(max(plan.federation.rounds, _ROUNDS), *bounds)
     moved = reach(plan, site, sites, tell("one record more, and one less"), encoders)
+    plan = plan.model_copy(update={"personal": None})  # the canaries' model has one layer, which travels
     made = canaries(_places(plan, sites, most * steps), plan, Stream(os.urandom(32)))
     stage = Stage(plan, site, made, sites)
     seen = played(stage, most, seconds, tell("rounds with canaries"))

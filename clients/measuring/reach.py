@@ -74,7 +74,7 @@ def reach(
         tell(number, len(cases))
         farthest = max(farthest, _moved(terms, site, task, params, data, without))
     tell(len(cases), len(cases))
-    return Moved(farthest, math.sqrt(terms.dimension) * terms.kind.mechanism(terms.parties).step)
+    return Moved(farthest, math.sqrt(terms.dimension + plan.kept) * terms.kind.mechanism(terms.parties).step)
 
 
 def _heaviest_last(task: Task, mock: Dataset) -> Dataset:
