@@ -137,7 +137,8 @@ def _parts(
         table = titled("", "input", "slope")
         for name, slope in sorted(around, key=lambda one: -abs(one[1]))[:_MOST]:
             table.add_row(_plain(name), f"{slope:+.3f}")
-        yield table
+        if around:  # a text has no slope
+            yield table
         if added is not None:
             yield from _added(added)
     else:
