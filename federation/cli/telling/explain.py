@@ -25,6 +25,10 @@ _MIDDLE = (
     "have no line. In the middle "
     "of the public ranges {what} by so much with each input, which is scaled as the plan says:"
 )
+_WHOLES = (
+    "All features of this model are texts or images: what one of their inputs means nobody can say, so there is "
+    "nothing to list. --data DIR tells, on records, how much worse the model does without each feature."
+)
 _OWN = "The plan brings its own task: what its inputs mean, only its code says. Its params, by name:"
 _EXACT = "Exact figures of the records in DIR: for this terminal only, and covered by no epsilon."
 
@@ -133,11 +137,14 @@ def _parts(
     if told is not None:
         yield from _told(run, told)
     elif around is not None:
-        yield _MIDDLE.format(what=_moving(run))
-        table = titled("", "input", "slope")
-        for name, slope in sorted(around, key=lambda one: -abs(one[1]))[:_MOST]:
-            table.add_row(_plain(name), f"{slope:+.3f}")
-        yield table
+        if around:
+            yield _MIDDLE.format(what=_moving(run))
+            table = titled("", "input", "slope")
+            for name, slope in sorted(around, key=lambda one: -abs(one[1]))[:_MOST]:
+                table.add_row(_plain(name), f"{slope:+.3f}")
+            yield table
+        else:
+            yield _WHOLES
         if added is not None:
             yield from _added(added)
     else:

@@ -95,7 +95,11 @@ def test_of_public_rows_the_file_has_digest_and_statement_and_no_target_is_neede
     [
         (Changes(distill="mlp", data=Path("x.csv")), "nobody said that these data are public"),
         (Changes(data=Path("x.csv"), is_public=True), "what a student learns from"),
-        (Changes(distill="mlp", is_public=True), "there are none"),
+        (
+            Changes(distill="mlp", is_public=True),
+            "add --data FILE, or leave it out: what a student learns from is",
+        ),
+        (Changes(is_public=True), "about the rows of --data FILE, and none is named; add --data FILE"),
         (Changes(prune=1.0), "a share between 0 and 1"),
         (Changes(prune=float("nan")), "a share between 0 and 1"),
         (Changes(quantize="int8"), "is of ONNX"),

@@ -52,6 +52,17 @@ def test_numbers_times_and_counts_have_curves_and_no_points(
     assert (refused.code, (tmp_path / "points.csv").exists()) == (2, False)
 
 
+def test_where_no_input_has_a_meaning_that_is_said_and_no_empty_table(
+    command: Command, tmp_path: Path
+) -> None:
+    text = 'note = { text = "words", width = 8 }\n'
+    shown = command("explain", folder(tmp_path / "alone", model="logistic", features=text, alone=True))
+    beside = command("explain", folder(tmp_path / "beside", model="logistic", features=text))
+    assert (shown.code, beside.code) == (0, 0)
+    assert "texts or images" in shown.out and "--data DIR" in shown.out and "slope" not in shown.out
+    assert "slope" in beside.out and "texts or images" not in beside.out
+
+
 def test_importance_on_records_of_a_real_run_stays_on_the_terminal(command: Command, tmp_path: Path) -> None:
     run, rows = folder(tmp_path / "run", cross=True), ROWS.splitlines()
     (tmp_path / "d.csv").write_text("\n".join([rows[0] + ",y", *[row + ",n" for row in rows[1:]]]))
