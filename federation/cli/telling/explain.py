@@ -92,12 +92,13 @@ def _write_scorecard(
 
 
 def _importance(run: Finished, data: Path) -> Importance:
-    from clients.data.folders import find_sites
+    from clients.data.folders import by_reading, find_sites, place_of
     from clients.predicting.importance import importance
     from federation.cli.progress import show_progress
 
-    places = [site.train for site in find_sites(data).sites] if data.is_dir() else [data]
-    with show_progress() as shown:
+    sites = find_sites(data).sites if data.is_dir() else ()
+    places = [site.places()[0] for site in sites] or [place_of(data)]
+    with show_progress() as shown, by_reading():
         return importance(run, places, lambda done, total: shown.stage("dealing anew", done, total))
 
 

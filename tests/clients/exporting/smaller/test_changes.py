@@ -81,6 +81,13 @@ def test_of_public_rows_the_file_has_digest_and_statement_and_no_target_is_neede
     data = told_in(tmp_path / "out")["done"][0]["data"]
     digest = f"sha256:{hashlib.sha256(public.read_bytes()).hexdigest()}"
     assert data == {"rows": 300, "digest": digest, "of": "file", "statement": STATEMENT}
+    public.write_text(public.read_text().replace(",", ";"))
+    with pytest.raises(DataError, match=r'set separator = ";" in reading.toml'):
+        export(run, "safetensors", tmp_path / "o1", Changes("logistic", public, True))
+    (tmp_path / "reading.toml").write_text('separator = ";"\n')
+    export(run, "safetensors", tmp_path / "o1", Changes("logistic", public, True))
+    (tmp_path / "reading.toml").unlink()
+    public.write_text(public.read_text().replace(";", ","))
     (tmp_path / "few.csv").write_text(ROWS)
     with pytest.raises(DataError, match="too few"):
         export(run, "safetensors", tmp_path / "o2", Changes("logistic", tmp_path / "few.csv", True))
