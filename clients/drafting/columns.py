@@ -48,11 +48,15 @@ _THING = rf"({_PERSON}|case|record|row|encounter|visit|admission|sample|specimen
 _NAMED = re.compile(
     rf"id|{_THING}s?[ _.-]?{_ID}|.*[ _.-](id|uuid|guid)|mrn|nhs[ _.-]?n.*|ssn|iban|index|unnamed: ?\d+"
     r"|(first|last|full|sur|family|given|patient)[ _.-]?name|name|e?-?mail.*|(tele)?phone.*|address|street"
+    r"|.*(nummer|num[eé]ro)|.*[ _.-]nr"
     r"|zip([ _.-]?code)?|post(al)?[ _.-]?code|ip([ _.-]?address)?",
 )
 _SOME_ID = re.compile(r".*[ _.-]id")
 _OF_THINGS = re.compile(rf"(.*[ _.-])?{_THING}s?[ _.-]?id")
-_OF_PEOPLE = re.compile(rf"{_PERSON}s?([ _.-]?{_ID})?|p?id|mrn|ssn|nhs[ _.-]?n.*")
+_OF_PEOPLE = re.compile(
+    rf"{_PERSON}s?([ _.-]?{_ID})?|p?id|mrn|ssn|nhs[ _.-]?n.*"
+    r"|(fall|patienten|personen|kunden|konto)[ _.-]?(nr|nummer|id)"
+)
 _DATE = re.compile(r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}([ T].*)?|\d{8}T.*|\d{1,2}[-. ][^\W\d_]{3,}[-. ]\d{2,4}")
 _FORMS = (
     *("%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y"),

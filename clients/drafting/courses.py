@@ -22,6 +22,7 @@ from clients.drafting.columns import Judged, judged
 from federation.config.toml import inline
 from federation.errors import DataError
 from federation.plan.dates import Date
+from federation.plan.features import Numeric, Wide
 from federation.plan.identifiers import cleaned
 
 _FEWEST: Final = 4  # rows of a person, in the middle, from which on they may be a series
@@ -30,6 +31,8 @@ _TIMES: Final = re.compile(
     r"|visit|t)s?([ _.-]?(no|nr|number|index|id))?"
 )
 _WINDOW: Final = 16
+_SHARED = 0.8  # of rows, different times, below which it says something that nobody has a time twice
+_MOST_TRIED = 30
 
 
 @dataclass(frozen=True)
@@ -77,17 +80,31 @@ def course_of(table: Table, patient: str, time: str) -> Course:
 
 
 def courses_in(table: Table, columns: Sequence[Judged]) -> Course | None:
-    """Rows that look like series: people who recur, at a column that is called as times are, each time once."""
-    times = [one.name for one in columns if _TIMES.fullmatch(one.name.casefold())]
-    for patient in (one.name for one in columns if one.names_people):
-        for time in (name for name in times if name != patient):
-            try:
-                found = course_of(table, patient, time)
-            except DataError:
-                continue
-            if found.rows >= _FEWEST:
+    """Rows that look like series: whoever recurs does so at another time in each row, by a column of times.
+
+    Columns that are called as people are come first, then others that are no numbers.
+    """
+    times = [
+        one.name for one in columns if _TIMES.fullmatch(one.name.casefold()) or isinstance(one.feature, Date)
+    ]
+    others = [
+        one for one in columns if not one.names_people and not isinstance(one.feature, Numeric | Wide | Date)
+    ]
+    likely = [*(one for one in columns if one.names_people), *others[:_MOST_TRIED]]
+    for whose in likely:
+        for time in times:
+            if whose.name != time and (found := _found(table, whose, time)) is not None:
                 return found
     return None
+
+
+def _found(table: Table, whose: Judged, time: str) -> Course | None:
+    try:
+        found = course_of(table, whose.name, time)
+    except DataError:  # two rows at one time, a column that is there twice
+        return None
+    is_shared = len(set(table.column(time))) < _SHARED * len(table)  # else no pair of the two could recur
+    return found if found.rows >= _FEWEST and (is_shared or whose.names_people) else None
 
 
 def looks_like(course: Course) -> str:

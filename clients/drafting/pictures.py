@@ -110,7 +110,7 @@ def _judged(name: str, parts: Sequence[_Images], silent: int) -> Judged:
     keys = {"image": "hog", **shape, "channels": seen[0].channels, "low": low, "high": high}
     missing = {"missing": "indicator"} if silent else {}
     feature = Picture.model_validate({"name": name, **keys, **missing})
-    gaps = f"; {silent} cells name none" if silent else ""
+    gaps = f"; {many(silent, 'cell')} of the column without one" if silent else ""
     return Judged(name, feature, f"{count}, {told}{gaps}; DECIDE what is black and white; {_NETWORK}")
 
 

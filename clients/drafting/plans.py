@@ -212,6 +212,7 @@ def _patients(columns: Sequence[Judged], course: Course | None, wanted: Wanted) 
 def line_of(feature: Feature, why: str = "") -> str:
     """A feature as its line in a plan, with a comment."""
     said = feature.model_dump(mode="json", exclude_none=True, exclude={"name"})
+    said |= {key: said.pop(key) for key in ("missing",) if key in said}  # behind what a cell is
     shape = inline({key: _plain(value) for key, value in said.items()})
     return f"{key_of(feature.name)} = {shape}" + f"  # {printable(why)}" * bool(why)
 

@@ -184,7 +184,7 @@ def _tell_proposal(found: Proposal, out: Path) -> None:
     if found.course is not None:
         show(looks_like(found.course))
     for column in found.columns:
-        if column.names_people:
+        if column.names_people and (found.course is None or found.course.patient != column.name):
             show(f'is "{column.name}" whose a row is? then add --patient {command_line([column.name])}')
     show("", "People decide, and all of it is a guess so far:", *(f"  {line}" for line in found.decisions))
     show("", f"{out}: {many(len(found.used), 'feature')}, {found.plan.digest}")

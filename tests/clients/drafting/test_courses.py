@@ -34,6 +34,9 @@ def table(whose: str = "patient", when: str = "hour", time: str = "{}", people: 
     return MockTable((whose, when, "pulse", "late"), tuple(zip(*rows, strict=True)))
 
 
+HEADER, CELLS = table().header, table().columns
+
+
 def proposed(folder: Path, made: MockTable, wanted: Wanted, target: str = "late") -> Proposal:
     return propose(read(write_table(folder / "table.csv", made)), target, "ward", (), wanted)
 
@@ -59,7 +62,7 @@ def test_windows_of_rows_are_proposed_where_a_person_says_whose_they_are_and_whe
     survey(found.plan, tmp_path / "sites").require()
 
 
-@pytest.mark.parametrize("whose", ["patient", "mrn", "account", "subject_id", "id"])
+@pytest.mark.parametrize("whose", ["patient", "mrn", "account", "subject_id", "id", "Fallnummer"])
 @pytest.mark.parametrize("when", ["hour", "visit_date", "Day"])
 def test_whose_a_row_is_is_no_feature_and_a_series_is_told_and_never_set(
     tmp_path: Path, whose: str, when: str
@@ -75,15 +78,20 @@ def test_whose_a_row_is_is_no_feature_and_a_series_is_told_and_never_set(
 @pytest.mark.parametrize(
     "made",
     [
-        table("ward", "hour"),
+        MockTable(("ward", *HEADER[1:]), (tuple(cell[-1] for cell in CELLS[0]), *CELLS[1:])),
         table("patient", "dose"),
         table("patient", "hour", time="7"),
         MockTable(("member", "year", "late"), (("y", "n") * 20, YEARS, ("0", "1") * 20)),
     ],
-    ids=["no people", "no time", "one moment", "a yes is nobody"],
+    ids=["wards", "no time", "one moment", "a yes is nobody"],
 )  # fmt: skip
 def test_other_rows_are_no_series(tmp_path: Path, made: MockTable) -> None:
     assert proposed(tmp_path, made, Wanted()).course is None
+
+
+def test_a_column_by_any_name_is_told_where_each_has_a_time_once_and_times_are_shared(tmp_path: Path) -> None:
+    found = proposed(tmp_path, table("Maschine", "Zeitpunkt", "{:02}.03.2024 06:00"), Wanted())
+    assert found.course is not None and (found.course.patient, found.course.time) == ("Maschine", "Zeitpunkt")
 
 
 def test_a_patient_alone_is_the_unit(tmp_path: Path) -> None:
