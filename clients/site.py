@@ -270,9 +270,7 @@ class Site:
             self._tell(joined.trainer or trainer)
             return found
         except EncodingOverflow:
-            place = f"round {terms.round}: the update of {self.member.site}"
-            hint = "lower training.learning_rate or training.local_steps; what was charged stays charged"
-            raise TrainingDiverged(f"{place} left the range of the ring", hint=hint) from None
+            raise TrainingDiverged.beyond(f"round {terms.round}: the update of {self.member.site}") from None
 
     def finish(self, run: bytes, params: bytes) -> Head:
         """The run is over and ended in these params (a digest): rounds that were never begun are returned.
