@@ -21,8 +21,8 @@ from clients.data.sources.table import Table
 from clients.drafting.columns import Judged, judged
 from federation.config.toml import inline
 from federation.errors import DataError
-from federation.plan.dates import Date
-from federation.plan.features import Numeric, Wide
+from federation.plan.columns.dates import Date
+from federation.plan.columns.features import Numeric, Wide
 from federation.plan.identifiers import cleaned
 
 _FEWEST: Final = 4  # rows of a person, in the middle, from which on they may be a series

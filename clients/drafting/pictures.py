@@ -22,8 +22,8 @@ from clients.data.sources.archive import array_of, shape_of
 from clients.data.sources.table import Table
 from clients.drafting.columns import Judged, outwards
 from clients.rules.origin import Origin
+from federation.plan.columns.pictures import MOST_PIXELS, Picture
 from federation.plan.identifiers import cleaned
-from federation.plan.pictures import MOST_PIXELS, Picture
 from federation.words import many, some
 
 _NAME: Final = re.compile(r".+\.(png|jpe?g|dcm)", re.IGNORECASE)

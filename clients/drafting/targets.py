@@ -17,7 +17,7 @@ from clients.drafting.columns import MOST_VALUES, listed, outwards
 from clients.drafting.courses import Course
 from federation.config.toml import inline
 from federation.errors import DataError
-from federation.plan.features import Feature
+from federation.plan.columns.features import Feature
 from federation.plan.identifiers import cleaned
 from federation.plan.numerals import as_text
 from federation.plan.outcomes import Survival

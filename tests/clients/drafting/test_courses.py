@@ -11,7 +11,7 @@ from clients.data.sources.reading import read
 from clients.drafting.courses import looks_like
 from clients.drafting.plans import Proposal, Wanted, propose
 from federation.errors import DataError, InputError
-from federation.plan.mock import MockTable
+from federation.plan.made_up.mock import MockTable
 from federation.plan.series.tasks import Series
 from simulations.survey import survey
 from tests.clients.drafting.tables import write_table

@@ -12,7 +12,7 @@ from PIL import Image
 from clients.data.sources.reading import read
 from clients.drafting.plans import Proposal, propose
 from federation.errors import DataError
-from federation.plan.pictures import Picture
+from federation.plan.columns.pictures import Picture
 from simulations.survey import survey
 
 AGES = [str(30 + number % 7) for number in range(24)]
