@@ -76,6 +76,10 @@ def survival() -> str:
 
 
 OWN = 'task = "no_such_module:task"\n' + TEXT[: TEXT.index("[task]")] + TEXT[TEXT.index("[cohort]") :]
+KEPT = (
+    TEXT.replace('"distributed"', '"site"').replace('"logistic"', '"mlp"')
+    + '[personal]\nsteps = 5\nlearning_rate = 0.1\nlayers = ["2"]\nkept = 7\n'
+)
 PLANS = {
     "table": TEXT.replace("[cohort]", FEATURES + "[cohort]") + REST,
     "clients": ADAPTIVE,
@@ -164,6 +168,7 @@ def facts(plan: Plan) -> object:
     [
         (ADAPTIVE.replace("noise = 0.5", "noise = 0.01"), facts, "privacy.clipping_noise = 0.01"),
         (TEXT + '[personal]\nsteps = 5\nlearning_rate = 0.1\nlayers = ["x"]\n', build_task, "personal.layers = "),
+        (KEPT, build_task, "personal.kept = 7"),
         (TEXT + f'[base]\ndigest = "sha256:{"0" * 64}"\ntrained_on = "texts"\n', build_task, "base"),
         (TEXT.replace("epsilon = 3.0", "epsilon = 1e-9"), facts, "privacy.epsilon = "),
         (TEXT.replace("1e-5", "1e-10") + "epsilon = 1e-9\n", facts, "evaluation.epsilon = 1e-09"),
@@ -171,7 +176,7 @@ def facts(plan: Plan) -> object:
         (TEXT.replace('"logistic"', '"no_such_module:make"'), build_task, 'task.model = "no_such_module:make"'),
         (OWN, build_task, "task = "),
     ],
-    ids=["bits", "layers", "base", "epsilon", "evaluation", "delta", "model", "task"],
+    ids=["bits", "layers", "kept", "base", "epsilon", "evaluation", "delta", "model", "task"],
 )  # fmt: skip
 def test_what_is_found_later_is_told_with_its_line_too(
     tmp_path: Path, text: str, asked: Callable[[Plan], object], place: str
