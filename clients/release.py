@@ -4,6 +4,10 @@
 round, durably; before its result is handed on the journal holds it, durably. So a crash can waste budget but
 never overspend it, and a retry of the round resends the very same bytes instead of drawing fresh noise.
 
+That an update left the ring follows from noised steps, and a server learns it. So it is kept as the round's
+release, and a retry is told the same. Were the round trained again, a server could send params that bring the update
+to the edge of the ring, and ask until it knew on which side it is without noise: many answers for one charge.
+
 What a plan makes of a round is its kind (`federation.kinds.base`); how a site trains is in `clients.training.work`.
 
 The payload is `Payload.length` integers below 2^ring_bits, packed, and has no place for anything else: no count of
@@ -24,7 +28,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 from torch import Tensor
@@ -47,6 +51,8 @@ from privacy.mechanism.encoding import EncodingOverflow, RingVector
 from privacy.secagg.keys import SECRET_BYTES
 from privacy.secagg.ring import lane_type, pack, packed_size, unpack
 from privacy.wire import digest
+
+_LEFT_THE_RING: Final = b"left the ring"  # in the place of a vector: of a length that no packed one has
 
 
 @dataclass(frozen=True)
@@ -120,8 +126,8 @@ def release(
     taken up unless it is.
 
     Raises FaultyServer for a norm that no sums lead to, BudgetExceeded, PolicyViolation or LedgerCorrupt before any
-    data is read, EncodingOverflow when a delta that is already private, or never was, left the ring's range, and
-    TaskError for whatever the task's code raised.
+    data is read, EncodingOverflow when a delta that is already private, or never was, left the ring's range, again
+    for the same round whenever it is asked for, and TaskError for whatever the task's code raised.
     """
     require_reachable(terms, params)
     run, number = terms.account
@@ -136,10 +142,16 @@ def release(
         beside = excess + cohort_digest(terms) if excess else b""
         here, withdrawn = (trainer, None) if present is None else present(trainer)
         here = replace(here, own=own)
-        sealed = form.seal(_without_text(terms, site, params, here, excess)) + beside
+        try:
+            sealed = form.seal(_without_text(terms, site, params, here, excess)) + beside
+        except EncodingOverflow:  # that it did is told to the server: it is what this charge released
+            journal.release(run, number, _LEFT_THE_RING, withdrawn)
+            raise
         if layers is not None and own is not None and own.after is not None:
             layers.write(number, own.after, sealed)
         journal.release(run, number, sealed, withdrawn)
+    if sealed == _LEFT_THE_RING:
+        raise EncodingOverflow("the update left the range of the ring when it was made")
     if layers is not None:
         layers.settle(sealed)
     vector, drawn, _ = form.split(sealed)

@@ -28,6 +28,7 @@ from federation.round.terms import Terms, evaluation_run
 from privacy.accounting.units import Limit
 from privacy.errors import BudgetExceeded, LedgerRefusal, PolicyViolation, RecordsUnavailable
 from privacy.ledger.heads import Head
+from privacy.mechanism.encoding import EncodingOverflow
 from privacy.mechanism.noise import Stream
 from privacy.secagg.ring import lane_type, pack, packed_size, to_lanes
 from tests.clients.journal.journals import fill_the_disk, rows, statement
@@ -452,3 +453,25 @@ def test_only_a_run_without_privacy_can_be_repeated_from_its_seed() -> None:
     other = plain.model_copy(update={"federation": plain.federation.model_copy(update={"seed": 8})})
     streams = [(plain, SITE, 1), (plain, SITE, 2), (plain, "berlin", 1), (other, SITE, 1)]
     assert len({site_stream(*place).take(32) for place in streams}) == 4
+
+
+def test_a_round_that_left_the_ring_did_so_for_good_so_no_server_asks_until_it_knows(tmp_path: Path) -> None:
+    """AdamW's decay takes a param that the server made up to the edge of the ring, and the noised step decides."""
+    decay = {"training.optimizer": "adamw", "training.weight_decay": 0.01, "training.learning_rate": 0.01}
+    plan = make_plan("record", "site", **decay)
+    params = make_params()
+    params[0] = 1.001 * 16 / (0.01 * 0.01)
+    journal, made = open_journal(tmp_path / "journal", plan), list[int]()
+
+    def stream(number: int) -> Stream:
+        made.append(number)
+        return site_stream(plan, SITE, number)
+
+    trainer = replace(fresh(plan), stream=stream)
+    for attempt in (1, 2, 3):
+        with pytest.raises(EncodingOverflow):
+            release(make_terms(plan, attempt=attempt), SITE, params, trainer, journal)
+        assert made == [1], "one charge, one training"
+    assert kinds(journal) == ["genesis", "reserve", "begin", "release"]
+    assert release(make_terms(plan, round=2), SITE, make_params(), trainer, journal).size == 6
+    assert made == [1, 2], "the next round is another charge"
