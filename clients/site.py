@@ -25,7 +25,7 @@ from clients.greeting.position import Position
 from clients.greeting.refusals import UnknownRun, asked_to_exit, reason_of
 from clients.journal.journal import Journal
 from clients.participant import Participant, ShareDoesNotOpen, machine_of, require_same_company, settle
-from clients.people.leaving_out import People, ended_layers, layers_of, seconds_at_most
+from clients.people.leaving_out import People, ended_layers, forget_if_listed, layers_of, seconds_at_most
 from clients.policy import Policy, consent
 from clients.rehearsing.understudy import Understudy
 from clients.release import Present, excess_of, release
@@ -272,6 +272,7 @@ class Site:
             found = release(
                 *given, limits=limits, heads=shown, excess=excess, present=present, at=at, layers=own
             )
+            forget_if_listed(own, terms, self.people)
             self._tell(joined.trainer or trainer)
             return found
         except EncodingOverflow:

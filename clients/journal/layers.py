@@ -32,6 +32,9 @@ _FORMAT: Final = "federation.layers/1"
 _NAME: Final = "own"
 _ANEW: Final = "remove it: the site's own layers begin anew, and nothing of the run is lost"
 _OWNED: Final = 0o700
+_NOISED: Final = (
+    "noised"  # in the place of a list, which a digest stands for: neither file is taken for the other
+)
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,7 @@ class Layers:
 
     @property
     def _people(self) -> str:
-        return "" if self.noised else self.people
+        return _NOISED if self.noised else self.people
 
     @property
     def _kept(self) -> Path:
@@ -127,8 +130,11 @@ def layers_folder(journal: Path) -> Path:
 
 
 def forget_layers(folder: Path) -> int:
-    """Remove all layers of a site that hold records without noise; how many files that were. Others stay."""
-    gone = [path for path in sorted(folder.glob("*.safetensors")) if not _is_noised(path)]
+    """Remove all layers of a site that hold records without noise; how many files that were. Others stay.
+
+    Also what a process that was killed left half written beside them.
+    """
+    gone = [path for path in sorted(folder.glob("*.safetensors*")) if not _is_noised(path)]
     for path in gone:
         path.unlink(missing_ok=True)
     if gone:

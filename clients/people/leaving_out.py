@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from clients.journal.journal import Journal
-from clients.journal.layers import Layers
+from clients.journal.layers import Layers, forget_layers
 from clients.people.listed import Withdrawals, begun, list_path, load_list
 from clients.policy import SiteFile
 from clients.training.local import made_up
@@ -81,6 +81,12 @@ def layers_of(folder: Path | None, terms: Terms, people: People | None) -> Layer
     if folder is None or not terms.plan.kept or terms.is_evaluation:
         return None
     return _layers(folder, terms.plan, terms.account[0], None if people is None else people.now())
+
+
+def forget_if_listed(layers: Layers | None, terms: Terms, people: People | None) -> None:
+    """Forget the layers of a round during which the list changed: who withdrew then is in them."""
+    if layers is not None and layers_of(layers.folder, terms, people) != layers:
+        forget_layers(layers.folder)
 
 
 def ended_layers(folder: Path | None, plan: Plan, run: str, known: Withdrawals | None) -> Tensor | None:

@@ -142,6 +142,18 @@ def test_who_withdraws_is_out_of_layers_without_noise_and_noised_ones_tell_nothi
     assert torch.equal(house.before(2, "a list"), house.begun) is not house.noised
 
 
+def test_a_file_of_another_kind_of_run_and_one_that_is_half_written_are_not_taken_up(house: House) -> None:
+    """A server names runs. Under one name, layers without noise enter no noised round, whatever was lost."""
+    other = Layers(layers_folder(house.path), RUN.hex(), noised=not house.noised)
+    other.write(1, torch.full((KEPT,), 9.0), b"bytes")
+    other.settle(b"bytes")
+    assert torch.equal(house.before(2), house.begun)
+    half = layers_folder(house.path) / f"{RUN.hex()}.next.safetensors.new"
+    half.write_bytes(b"of a process that was killed")
+    forget_layers(layers_folder(house.path))
+    assert not half.exists()
+
+
 @pytest.mark.parametrize("content", [b"", b"age,dose\n", "cut"])
 def test_a_damaged_file_is_named_before_anything_is_charged(tmp_path: Path, content: bytes | str) -> None:
     house = House(tmp_path)

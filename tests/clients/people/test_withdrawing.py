@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,15 +15,18 @@ from clients.journal.journal import Journal
 from clients.people.asking import listed
 from clients.people.listed import Withdrawals
 from clients.policy import load_site
+from clients.training.work import Trainer
 from federation.audit.examine import audit
 from federation.errors import FederationError
 from federation.ledger.export import export_lines, load_entries
 from federation.model.task import Dataset
-from federation.plan.plan import Plan
+from federation.plan.plan import Plan, parse
 from privacy.errors import PolicyViolation
 from privacy.ledger import withdrawals
+from privacy.mechanism.noise import Stream
 from server.run_folder import RunFolder
 from server.serve import serve
+from simulations.world import InProcess
 from tests.clients.people.houses import BARE, NOISED, SIZES, THREE, Heard, build, gone, staffed
 from tests.worlds import by_hand, close, load_params, plan_of, start, text_of
 
@@ -220,3 +224,34 @@ def test_a_ledger_that_tells_would_be_found(
     with pytest.raises((AssertionError, FederationError, pytest.fail.Exception)):
         nobody, all_ = forms(tmp_path, [], EVERYBODY)
         assert nobody == all_
+
+
+def test_who_withdraws_while_a_last_round_is_trained_is_in_no_layers_without_noise_after_it(
+    tmp_path: Path,
+) -> None:
+    """The list grew, and what was kept was forgotten, before the round put its own layers on disk."""
+    changes = {**NOISED, "unit": "client", "task.model": "mlp"}
+    kept = '\n[personal]\nsteps = 5\nlearning_rate = 0.1\nlayers = ["2"]\nkept = 130\n'
+    plan = parse(text_of(changes, rounds=1) + kept)
+    (tmp_path / "plan.toml").write_text(plan.to_toml(), "utf-8")
+    roster = build(tmp_path / "sites", plan)
+    with staffed(tmp_path / "sites") as sites:
+        site, told = sites[THREE[0]], list[object]()
+        load = site.load
+
+        def loaded(asked: Plan) -> Trainer:
+            trainer = load(asked)
+
+            def stream(number: int) -> Stream:
+                told.append(gone(tmp_path / "sites", "P0001"))
+                return trainer.stream(number)
+
+            return replace(trainer, stream=stream)
+
+        site.load, site.is_timed = loaded, False
+        serve(
+            tmp_path / "plan.toml", roster, tmp_path / "run", InProcess({n: sites[n].receive for n in sites})
+        )
+    assert len(told) == 1
+    folder = tmp_path / "sites" / f"{THREE[0]}.sqlite.layers"
+    assert folder.exists() and not list(folder.iterdir())
