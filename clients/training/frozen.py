@@ -50,7 +50,8 @@ def _to(model: nn.Module, dtype: torch.dtype) -> nn.Module:
             return tensor.to(pairs[dtype])
         return tensor.to(dtype) if tensor.is_floating_point() else tensor
 
-    return model._apply(converted)
+    found: nn.Module = model._apply(converted)  # type: ignore[no-untyped-call]
+    return found
 
 
 def type_of(model: nn.Module) -> torch.dtype:

@@ -98,9 +98,10 @@ def _embedding(layer: nn.Module, inputs: tuple[Tensor, ...], back: Tensor) -> di
     from opacus.grad_sample import GradSampleModule
 
     found: dict[nn.Parameter, Tensor] = GradSampleModule.GRAD_SAMPLERS[nn.Embedding](layer, inputs, back)
-    if layer.padding_idx is not None:
+    pads = layer.padding_idx
+    if isinstance(pads, int):
         for rows in found.values():
-            rows[:, layer.padding_idx] = 0
+            rows[:, pads] = 0
     return found
 
 
