@@ -19,7 +19,7 @@ from federation.round.terms import Terms
 from federation.round.transport import Outgoing
 from privacy.roster import Roster
 from server.coordinator import Coordinator
-from server.heads import Heads
+from server.memory.heads import Heads
 
 
 class Grouped:

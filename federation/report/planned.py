@@ -6,7 +6,7 @@ from typing import Any
 
 from federation.kinds.folds import folds_facts
 from federation.model.shape import known_dimension
-from federation.plan.encoder import encoders_of, promise
+from federation.plan.columns.encoder import encoders_of, promise
 from federation.plan.guarantee import clipping_facts, cost_for, of_two, with_risk
 from federation.plan.plan import Plan
 from federation.plan.settings import hints
@@ -15,7 +15,7 @@ from federation.round.excess import excess_facts, planned_cohort
 from federation.round.groups import group_sizes, noise_factor
 from federation.round.messages import Member
 from federation.round.terms import Terms
-from federation.sums.sizes import facts as transcript_facts
+from federation.sums.transcript.sizes import facts as transcript_facts
 from privacy.accounting.events import GaussianEvent
 from privacy.accounting.units import Patient
 from privacy.secagg.parameters import Parameters
@@ -134,7 +134,11 @@ def _personal(plan: Plan) -> dict[str, Any]:
     pull = "" if rules.pull is None else f", pulled back by {rules.pull:g}"
     layers = "" if rules.layers is None else f" of {', '.join(rules.layers)}"
     steps = f"{rules.steps} steps{layers} at {rules.learning_rate:g}{pull}"
-    return {"personal": f"{steps}, after the last round; it never leaves its site"}
+    found = {"personal": f"{steps}, after the last round; it never leaves its site"}
+    if rules.kept:
+        told = "trained in every round, and never sent: each site keeps its own"
+        found["kept_layers"] = f"{', '.join(rules.layers or ())} ({rules.kept:,} numbers), {told}"
+    return found
 
 
 def _groups(plan: Plan, sites: int) -> dict[str, Any]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from federation.plan.plan import Plan
+from federation.report.figures.tables import Tables
 from federation.report.receipt import Receipt
 from federation.report.report import Report
-from federation.report.tables import Tables
 from federation.sums.tables import tables
 
 
