@@ -21,7 +21,7 @@ from federation.report.summary import summary_of
 from privacy.accounting.units import Charge
 from simulations.fairness.grouped import by_group
 from simulations.optional import Optional
-from simulations.outcomes.judging import judge_of
+from simulations.outcomes.judging import Judge, figures_of, figures_said, judge_of
 from simulations.scoring.beside import beside
 from simulations.world import World
 
@@ -40,11 +40,11 @@ def pooled_metrics(world: World, model: nn.Module) -> Metrics:
 
 def _measured(world: World, model: nn.Module, features: Tensor, labels: Tensor) -> Metrics:
     judge = judge_of(world.outcome)
-    said = judge.predict(model, features)
-    if not bool(torch.isfinite(said).all()):
+    outputs = judge.outputs(model, features)
+    if not bool(torch.isfinite(judge.said(outputs)).all()):
         raise TrainingDiverged("the model's outputs are not finite", hint="lower training.learning_rate")
     rules = world.plan.evaluation
-    return judge.measured(said, labels, rules.metrics, rules.threshold)
+    return figures_of(world.task, world.outcome, outputs, labels, rules.metrics, rules.threshold)
 
 
 def summarize(
@@ -119,7 +119,7 @@ def _evaluation(world: World, model: nn.Module, missing: Mapping[str, str]) -> E
     known = {
         metric: [one for site in sites.values() if (one := site[metric]) is not None] for metric in metrics
     }
-    guess = partial(judge.without_features, world.labels(), _pool(world)[1], metrics)
+    guess = partial(_without_features, world, judge)
     return Evaluation(
         pooled=figures("pooled", *_pool(world)),
         mean_of_sites={metric: sum(of) / len(of) if of else None for metric, of in known.items()},
@@ -130,6 +130,12 @@ def _evaluation(world: World, model: nn.Module, missing: Mapping[str, str]) -> E
         **beside(world, model, places),
         **_groups(world, model),
     )
+
+
+def _without_features(world: World, judge: Judge) -> Metrics:
+    labels = _pool(world)[1]
+    said = judge.guess(world.labels(), len(labels))
+    return figures_said(world.task, judge, said, labels, world.plan.evaluation.metrics)
 
 
 def _groups(world: World, model: nn.Module) -> dict[str, Any]:
