@@ -28,7 +28,7 @@ from clients.data.folders import SiteFiles, named_for
 from clients.data.load import Reading, protected, read_file, with_persons
 from clients.data.notes import FileRead
 from clients.data.populations import check_pool, claim_pool, fingerprints
-from clients.data.split import split
+from clients.data.split import simulated
 from clients.journal.journal import Journal
 from clients.journal.layers import layers_folder
 from clients.people.leaving_out import people_of, without
@@ -265,9 +265,7 @@ def _read(
     if held_out is not None:
         test = owned(held_out)
         return (everything.data, test.data), (everything.file, test.file)
-    return split(everything.data, plan.evaluation.holdout, plan.federation.seed, task.outcome), (
-        everything.file,
-    )
+    return simulated(everything.data, plan, task.outcome), (everything.file,)
 
 
 def _usable(
