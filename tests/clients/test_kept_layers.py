@@ -108,6 +108,13 @@ def test_what_a_site_keeps_is_nowhere_else(
         "predict", tmp_path / "run", tmp_path / "sites" / f"{OURS}.csv", "--out", tmp_path / "no.csv"
     )
     assert released.code == 2 and "layers 2 are each site's own" in released.err
+    report = tmp_path / "run" / "report.html"
+    assert "Layers 2 (130 numbers) are each site" in report.read_text("utf-8")
+    explained = command("explain", tmp_path / "run")
+    assert explained.code == 2 and "layers 2 are each site's own" in explained.err
+    exported = tmp_path / "shared.safetensors"
+    assert command("export", tmp_path / "run", "--to", "safetensors", "--out", exported).code == 0
+    assert b"as the plan's seed began them" in exported.read_bytes()
     out, site = tmp_path / "ours.safetensors", tmp_path / "sites" / f"{OURS}.toml"
     told = command("personal", tmp_path / "run", site, "--out", out)
     assert told.code == 0 and "accuracy: released" in told.out, told.err
