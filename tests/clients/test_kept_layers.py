@@ -12,6 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
+from clients.measuring.measure import measured
 from clients.personal import read_personal
 from clients.site import Site
 from federation import audit_run
@@ -137,3 +138,32 @@ def test_what_a_site_keeps_is_nowhere_else(
 def _spread(files: dict[str, Path]) -> float:
     owns = [own_in(path) for path in files.values()]
     return min(float((one - other).norm()) for one in owns for other in owns if one is not other)
+
+
+def test_check_says_what_stays_and_how_many_numbers_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command, plan = Command(monkeypatch, capsys), tmp_path / "plan.toml"
+    plan.write_text(text_of(CLIENT) + TABLE, "utf-8")
+    told = command("check", plan)
+    assert told.code == 0 and "2 (130 numbers), trained in every round" in told.out, told.err
+    assert command("check", plan, "--json").json["model_parameters"] == 6 * 64  # five inputs and a bias
+    for wrong, why in (
+        (TABLE.replace("130", "64"), "layers 2 hold 130 numbers; write kept = 130"),
+        (TABLE.replace('["2"]', '["0", "2"]').replace("130", "514"), "all layers are kept"),
+        (TABLE.replace('["2"]', '["7"]'), 'the model trains no layer "7"'),
+        (TABLE.replace('layers = ["2"]\n', ""), "layers"),
+    ):
+        plan.write_text(text_of(CLIENT) + wrong, "utf-8")
+        told = command("check", plan)
+        assert told.code == 2 and why in told.err
+    plan.write_text(text_of({**CLIENT, "unit": "record", "training.local_steps": 1}) + TABLE, "utf-8")
+    told = command("check", plan)
+    assert told.code == 3 and "personal.kept = 130: is not covered by record-level" in told.err
+
+
+@pytest.mark.parametrize("changes", [CLIENT, RECORD], ids=["client", "record"])
+def test_what_an_installation_does_under_such_a_plan_can_be_measured(changes: dict[str, object]) -> None:
+    found = measured(parse(text_of(changes) + TABLE), "ash", seconds=0.2)
+    assert found.follows and found.reach is not None
+    assert 0 < found.reach <= 0.5 * 1.001 + found.reach_rounding
