@@ -1,8 +1,8 @@
 """Models of many millions of parameters: what one costs in nanoseconds and bytes a parameter.
 
-    python -m benchmarks.large draws
-    python -m benchmarks.large machines 1000000 10000000 100000000
-    python -m benchmarks.large protocol 1000000 10000000 100000000
+    python -m benchmarks.protocol.large draws
+    python -m benchmarks.protocol.large machines 1000000 10000000 100000000
+    python -m benchmarks.protocol.large protocol 1000000 10000000 100000000
 
 writes its part of large.md. `machines` is a round of four sites' machines of secure aggregation, `protocol` two
 rounds of `federation simulate --engine protocol` with four sites, a colluder, a dropout and unit "client". Each
@@ -25,7 +25,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
-from benchmarks.cohort import Cohort
+from benchmarks.protocol.cohort import Cohort
 from benchmarks.results import Rows, keep, table
 from benchmarks.timing import least
 from federation.kinds.base import grid
@@ -38,11 +38,11 @@ from simulations.simulate import simulate
 PAGE = Path(__file__).with_name("large.md")
 HEAD = (
     "# Large models\n\n"
-    "Written by `python -m benchmarks.large`, part by part; benchmarks/large.py says what is measured."
+    "Written by `python -m benchmarks.protocol.large`, part by part, which says what is measured."
 )
 SITES, BITS = 4, 27
 DRAWN = 1 << 22
-PLAN = """task = "benchmarks.large_task:task"
+PLAN = """task = "benchmarks.protocol.large_task:task"
 
 [federation]
 name = "flat"
@@ -157,7 +157,7 @@ PARTS: dict[str, Callable[[int], dict[str, float]]] = {"machines": machines, "pr
 
 def measured(part: str, length: int) -> dict[str, float]:
     """A part at one length, in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.large", "only", part, str(length)]
+    command = [sys.executable, "-m", "benchmarks.protocol.large", "only", part, str(length)]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return found
