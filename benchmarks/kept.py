@@ -1,6 +1,6 @@
 """What layers of each site's own are worth where sites mean different things: `python -m benchmarks.kept`.
 
-Digits at ten sites, each of which has another order of the ten labels. One model cannot serve two of them; what the
+Digits at twenty sites, each of which has another order of the ten labels. One model cannot serve two of them; what the
 first layer sees is the same for all. Run by hand; docs/personal.md has what it printed.
 """
 
@@ -23,7 +23,7 @@ from federation.plan.plan import parse
 from simulations.comparing.personal import personal_models
 from simulations.world import read_world
 
-SITES, SEEDS, STEPS, HEAD = 10, 2, 100, 650
+SITES, SEEDS, STEPS, HEAD = 20, 4, 100, 650
 PLAN = """
 [federation]
 name = "digits that mean something else at each site"
@@ -74,7 +74,7 @@ PERSONAL: Mapping[str, str] = {
 
 
 def write_sites(folder: Path, seed: int) -> Path:
-    """Ten files, each with a tenth of the digits and an order of labels of its own."""
+    """Twenty files, each with a twentieth of the digits and an order of labels of its own."""
     folder.mkdir()
     digits, chance = load_digits(), np.random.Generator(np.random.PCG64(seed))  # noqa: TID251 - no privacy in it
     order = chance.permutation(len(digits.target))
