@@ -63,7 +63,7 @@ def require_layers(module: nn.Module, layers: Sequence[str]) -> None:
     for layer in layers:
         if not any(is_of(name, layer) for name in named):
             hint = f"name one of: {', '.join(sorted({name.rpartition('.')[0] or name for name in named}))}"
-            raise TaskError(f'personal.layers: the model trains no layer "{layer}"', hint=hint)
+            raise TaskError(f'the model trains no layer "{layer}"', hint=hint, key="personal.layers")
 
 
 def is_of(name: str, layer: str) -> bool:
@@ -116,17 +116,17 @@ def require_base(plan: Plan, name: str, module: nn.Module) -> None:
     pinned = None if plan.base is None else plan.base.digest
     if not has_base(module):
         if pinned is not None:
-            raise OtherBase(
-                f"{name}: the plan pins a base, and nothing of the model is frozen", hint="remove [base]"
-            )
+            reason = f"{name}: the plan pins a base, and nothing of the model is frozen"
+            raise OtherBase(reason, hint="remove [base]", key="base")
         return
     found = base_digest(module)
     if pinned is None:
         reason = f"{name}: the model has frozen parameters or buffers, and the plan does not pin them"
-        raise OtherBase(reason, hint=f"write {_WHAT_TO_WRITE.format(found)}")
+        raise OtherBase(reason, hint=f"write {_WHAT_TO_WRITE.format(found)}", key="base")
     if found != pinned:
         hint = "have the same files, and versions, as those the plan was made with; a base must not be drawn"
-        raise OtherBase(f"{name}: the base here is {found}, the plan pins {pinned}", hint=hint)
+        reason = f"{name}: the base here is {found}, the plan pins {pinned}"
+        raise OtherBase(reason, hint=hint, key="base.digest")
 
 
 @dataclass(frozen=True)
@@ -154,6 +154,32 @@ def shared(module: nn.Module) -> nn.Module:
     """A copy of a model that uses the same base, where a copy of its own would take too long."""
     base: Mapping[int, Tensor] = {id(each): each for each in base_tensors(module).values()}
     return copy.deepcopy(module, dict(base))
+
+
+def structure(module: nn.Module) -> nn.Module:
+    """A copy of a model's parts and of what they keep beside tensors; parameters and buffers are the model's own.
+
+    For code that runs with other parameters put in: what it sets on itself is set on the copy. So is what
+    `torch.func.functional_call` leaves behind in a model that has one layer at two places.
+    """
+    named = (*module.named_parameters(), *module.named_buffers())
+    return copy.deepcopy(module, {id(tensor): tensor for _, tensor in named})
+
+
+def check_apart(module: nn.Module) -> None:
+    """TaskError if two trained parameters lie in the same memory: each would be noised and moved by itself."""
+    taken: dict[int, list[tuple[int, int, str]]] = {}
+    for name, each in trained(module).items():
+        if each.numel() == 0:
+            continue
+        begins = each.data_ptr()
+        last = sum((n - 1) * step for n, step in zip(each.shape, each.stride(), strict=True))
+        ends = begins + each.element_size() * (last + 1)
+        beside = taken.setdefault(each.untyped_storage().data_ptr(), [])
+        if other := next((other for low, high, other in beside if low < ends and begins < high), None):
+            hint = "tie them by making them one: let both layers have the same parameter, not the same data"
+            raise TaskError(f'"{name}" shares its memory with "{other}", and both are trained', hint=hint)
+        beside.append((begins, ends, name))
 
 
 def check_base(module: nn.Module) -> None:

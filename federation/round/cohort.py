@@ -13,6 +13,7 @@ from federation.errors import RosterError
 from federation.kinds.base import Parties
 from federation.plan.plan import Plan
 from federation.round.messages import Member
+from federation.words import many
 from privacy.errors import UnsafeParameters
 from privacy.mechanism.excess import levels_between
 from privacy.mechanism.noise import Stream, poisson_sample
@@ -46,7 +47,7 @@ def sample_places(plan: Plan, count: int, round_number: int, away: Sequence[int]
     left = int(here.sum())
     if left < plan.cohort.minimum:
         raise RosterError(
-            f"{left} sites, cohort.minimum is {plan.cohort.minimum}",
+            f"{many(left, 'site')}, cohort.minimum is {plan.cohort.minimum}",
             hint="wait for more sites or lower it",
         )
     for draw in range(_DRAWS):
@@ -97,10 +98,9 @@ def noise_levels(plan: Plan, cohort: int) -> tuple[int, ...]:
     if shares_along_ring(plan, cohort):
         if asked is None:
             return ()
-        raise UnsafeParameters(
-            f"secure_aggregation.excess_levels = {asked}: a cohort of {cohort} sites takes no excess noise out",
-            hint="set it to 0, or sample a smaller cohort",
-        )
+        place = plan.place("secure_aggregation", "excess_levels")
+        reason = f"{place}: a cohort of {cohort} sites takes no excess noise out"
+        raise UnsafeParameters(reason, hint="set it to 0, or sample a smaller cohort")
     return levels_between(rules.tolerated, DEFAULT_LEVELS if asked is None else asked)
 
 

@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 
 from federation import extras
 from federation.errors import OtherEncoder
+from federation.log import note
 from federation.plan.columns.encoder import Encoder
 from federation.progress import going_on
 from privacy.wire import Writer, digest
@@ -69,9 +70,16 @@ class Reads:
         return int(self.model.config.hidden_size)
 
     def vector(self, text: str) -> Vector:
-        """The mean over the tokens of a text. NaN where the network overflows."""
+        """The mean over the tokens of a text. NaN where the network overflows, or cannot read the text.
+
+        Such a text has no token, or one that the network's table lacks; another such fault of an encoder's files
+        may show at some lengths only. It is a fault of its row.
+        """
         plain = text.encode("utf-8", "replace").decode()  # a lone surrogate is no text
-        return self._of(torch.tensor([self.tokenizer.encode(plain).ids]))
+        try:
+            return self._of(torch.tensor([self.tokenizer.encode(plain).ids], dtype=torch.int64))
+        except (IndexError, RuntimeError, ValueError):
+            return np.full(self.width, np.nan, np.float32)
 
     def longest(self) -> Vector:
         """The vector of a text of as many tokens as there may be."""
@@ -128,6 +136,7 @@ def vectors_of(feature: Encoder, folders: Sequence[Path], texts: Sequence[str | 
     if not lacking:
         return rows
     reads = opened(feature, folders)
+    note("reading_texts", detail=f'column "{feature.name}"')
     for done, (name, places) in enumerate(lacking.items()):
         going_on(f'reading texts of "{feature.name}"', done, len(lacking))
         rows[places] = known[name] = reads.vector(texts[places[0]] or "")
