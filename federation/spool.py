@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -13,12 +14,14 @@ from privacy.wire import Octets, Stored
 class Spool:
     """Where `ClientMachine.mask_into` writes, and what `ServerMachine.receive` reads: `content`.
 
-    Nobody else can open the file, and of a process that dies nothing stays. RecordsUnavailable where the disk is
-    full or cannot be read. `folder` is where it lies, by default the system's folder for such files.
+    Nobody else can open the file, and of a process that dies nothing stays; `close` lets go of it.
+    RecordsUnavailable where the disk is full or cannot be read. `folder` is where it lies, by default the system's
+    for such files.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
         self._file = TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 - closed by `close`
+        self.close = weakref.finalize(self, self._file.close)  # at the latest when nobody holds it
 
     @property
     def content(self) -> Stored:
@@ -38,10 +41,6 @@ class Spool:
     def part(self, start: int, size: int) -> Stored:
         """So many bytes of what was written, where they are."""
         return Stored(self._read, size, start)
-
-    def close(self) -> None:
-        """The file is gone."""
-        self._file.close()
 
     def _read(self, start: int, size: int) -> bytes:
         try:

@@ -142,7 +142,8 @@ class SiteWork:
         training, size = self.terms.plan.training, self.terms.size(self.site)
         stream = self.stream.derive("batches") if self.rows is None else self.stream
         with self._kept(model):
-            return local_delta(model, data, training, size, stream, gradient, finish, self.rows, wide=wide)
+            given = model, data, training, size, stream, gradient, finish, self.rows
+            return local_delta(*given, wide=wide, sent=model_of(self.terms, self.params))
 
     def _population(self) -> Dataset:
         return population(self.terms, self.trainer.data)
