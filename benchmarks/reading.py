@@ -189,8 +189,8 @@ def _joins(path: Path, plan: Path) -> int:
 
 def _describes(path: Path, plan: Path) -> int:
     """The figures of `federation check` for the people at the site."""
-    from clients.data.described import describe
     from clients.data.sources.reading import read
+    from clients.describing.described import describe
     from federation.plan.plan import load
     from federation.plan.tabular import TabularTask
 

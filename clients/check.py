@@ -17,7 +17,7 @@ from clients.data.split import is_on_one_side
 from clients.join import callers_of, place_for
 from clients.journal.ownership import require_owner
 from clients.policy import Policy, SiteFile, consent, data_files, load_site, require_complete
-from clients.training.screen import try_out
+from clients.training.screening.screen import try_out
 from federation.ledger.export import load_entries
 from federation.model.task import build_task
 from federation.plan.guarantee import largest_alone

@@ -29,7 +29,7 @@ from clients.policy import Policy, consent
 from clients.rehearsing.understudy import Understudy
 from clients.release import Present, excess_of, release
 from clients.timing import minute
-from clients.training.screen import said_of, screened, try_out
+from clients.training.screening.screen import said_of, screened, try_out
 from clients.training.work import Trainer, worst_case_seconds
 from clients.trust import Trust, genuine_heads, require_own_ledgers
 from federation.errors import TaskError, TrainingDiverged
@@ -130,7 +130,7 @@ class Site:
         """Consent to a run: roster, witnesses and policy first, then the whole plan's budget, then the data.
 
         A user's own code is tried on made-up records of their shapes; if it fails, the budget is given back. Then
-        it is run on every record: those on which it raises are left out (`clients.training.screen`).
+        it is run on every record: those on which it raises are left out (`clients.training.screening.screen`).
 
         Idempotent for a run: consenting again keeps the rounds that are open.
         """

@@ -40,7 +40,7 @@ from privacy.secagg.ring import packed_size
 from privacy.secagg.server import Outgoing as MachineOutgoing
 from privacy.secagg.server import Phase, ServerMachine, TooFew
 from privacy.wire import Octets
-from server.heads import Heads
+from server.memory.heads import Heads
 from server.transcripts import Uploads
 
 _REQUESTS = {

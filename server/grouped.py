@@ -20,7 +20,7 @@ from federation.round.transport import Outgoing
 from privacy.roster import Roster
 from privacy.wire import Octets
 from server.coordinator import Coordinator
-from server.heads import Heads
+from server.memory.heads import Heads
 
 
 class Grouped:

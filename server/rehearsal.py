@@ -36,7 +36,7 @@ from federation.round.transport import Arrival, Deadline, Outgoing, Transport
 from federation.sums.state import ServerState, begin
 from privacy.errors import MalformedMessage, PrivacyError
 from server.coordinator import SILENT
-from server.heads import Heads
+from server.memory.heads import Heads
 from server.playing import Setting
 from server.run import run, server_stream
 from server.sessions import Answers, Lines, Refusal, open_lines

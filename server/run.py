@@ -22,10 +22,10 @@ from federation.report.receipt import Receipt
 from federation.report.report import UnlikelySum
 from federation.round.signed import PREPARED
 from federation.round.terms import Terms
-from federation.sums.evidence import to_bytes
-from federation.sums.record import Content, Heading
-from federation.sums.replay import to_packed
 from federation.sums.state import ServerState, advance, require_finite
+from federation.sums.transcript.evidence import to_bytes
+from federation.sums.transcript.record import Content, Heading
+from federation.sums.transcript.replay import to_packed
 from privacy.ledger.heads import Head
 from privacy.mechanism.noise import Stream
 from server.coordinator import Coordinator

@@ -31,10 +31,10 @@ from federation.report.report import Metrics, Report, UnlikelySum
 from federation.report.report import Transcripts as Kept
 from federation.round.plays import fresh_run
 from federation.sums.engines import option
-from federation.sums.record import digest_of, path_of
-from federation.sums.replay import done
-from federation.sums.sizes import left_out
 from federation.sums.state import ServerState, begin
+from federation.sums.transcript.record import digest_of, path_of
+from federation.sums.transcript.replay import done
+from federation.sums.transcript.sizes import left_out
 from privacy.ledger.heads import Head, head_from_json
 from privacy.roster import SignedRoster
 from privacy.suite import SUITE

@@ -27,7 +27,7 @@ from server.attendance.newcomers import Newcomers
 from server.coordinator import SILENT
 from server.events import note_joined, note_round
 from server.folds.parts import evaluated_in, left_of, receipts_of, with_folds
-from server.ledgers import LedgerMemory
+from server.memory.ledgers import LedgerMemory
 from server.playing import Setting
 from server.run import evaluate, run, server_stream
 from server.run_folder import RunFolder

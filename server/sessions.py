@@ -33,7 +33,7 @@ from privacy.ledger.heads import Head
 from server.attendance.attendance import Attendance
 from server.attendance.patience import Patience, machine_clock
 from server.coordinator import SILENT
-from server.heads import Heads
+from server.memory.heads import Heads
 from server.voice import Place, Voice
 
 Clock: TypeAlias = Callable[[], float]

@@ -16,7 +16,7 @@ from tempfile import TemporaryFile
 from typing import IO
 
 from federation.files import kept, sync_folder
-from federation.sums.record import FOLDER, SUFFIX, Content, path_of, transcripts_of, write
+from federation.sums.transcript.record import FOLDER, SUFFIX, Content, path_of, transcripts_of, write
 from privacy.roster import SignedRoster
 from privacy.secagg.messages import wraps_bytes
 from privacy.secagg.opened import Upload

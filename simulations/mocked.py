@@ -1,6 +1,6 @@
 """A folder of made-up sites for `federation simulate`, so that a plan and a pipeline can be tried without data.
 
-What is in the files comes from the plan alone (federation/plan/mock.py). No file is ever replaced.
+What is in the files comes from the plan alone (federation/plan/made_up/mock.py). No file is ever replaced.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from clients.policy import SITE_ID
 from clients.rules.origin import Origin
 from federation.errors import InputError
 from federation.files import refuse_existing, taken_back, write_new
-from federation.plan.features import Numeric, Picture
-from federation.plan.mock import README, README_TEXT, MockTable, mock_table
-from federation.plan.mock_pictures import FOLDER
+from federation.plan.columns.features import Numeric, Picture
+from federation.plan.made_up.mock import README, README_TEXT, MockTable, mock_table
+from federation.plan.made_up.mock_pictures import FOLDER
 from federation.plan.plan import Plan
 from federation.plan.tabular import TabularTask
 

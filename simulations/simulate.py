@@ -28,8 +28,8 @@ from federation.report.receipt import Receipt
 from federation.report.report import Made, Metrics, Report, Tried
 from federation.report.tabled import with_tables
 from federation.sums.engines import ADDS_UP
-from federation.sums.sizes import UNMASKED
 from federation.sums.state import ServerState
+from federation.sums.transcript.sizes import UNMASKED
 from server.run_folder import RunFolder
 from simulations.accounts.run import Paid, Telling, play_accounted
 from simulations.baseline import FOLDER, without_privacy

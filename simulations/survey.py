@@ -1,7 +1,7 @@
 """Checks a plan against every site of a folder: all that a simulation would refuse, and what the files hold.
 
 A simulation ends at the first file that is wrong; here every site is read, one after the other, and each refusal is
-kept. The looks (clients/look.py) are for a terminal only.
+kept. The looks (clients/describing/look.py) are for a terminal only.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from typing import Any
 import numpy as np
 
 from clients.check import account_of, units_of
-from clients.data.doubts import doubts_of_sizes, hints_of_length, hints_of_metrics
 from clients.data.folders import SiteFiles, find_sites, mixed_hold_outs, named_for
 from clients.data.folds import without
 from clients.data.load import protected, read_data
 from clients.data.populations import check_pool, fingerprints
 from clients.data.rows import shared
 from clients.data.split import split
-from clients.look import Look, look
+from clients.describing.doubts import doubts_of_sizes, hints_of_length, hints_of_metrics
+from clients.describing.look import Look, look
 from clients.policy import SiteFile, consent
 from clients.rules.origin import Place
 from federation.errors import FederationError

@@ -36,7 +36,7 @@ from clients.policy import Policy, SiteFile, consent, load_site
 from clients.rules.origin import Place
 from clients.site import Site
 from clients.training.isolation import Tally
-from clients.training.screen import said_of, try_out, usable
+from clients.training.screening.screen import said_of, try_out, usable
 from clients.training.work import Trainer, site_stream
 from clients.trust import Trust
 from federation.errors import DataError, SiteFileError, TaskError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from federation.plan.mock import WORDS
+from federation.plan.made_up.mock import WORDS
 
 WIDTH = 16
 

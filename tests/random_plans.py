@@ -8,7 +8,7 @@ from types import MappingProxyType
 from hypothesis import strategies as st
 
 from federation.config.toml import write
-from federation.plan.features import Numeric
+from federation.plan.columns.features import Numeric
 from federation.plan.identifiers import are_told_apart, cleaned
 from federation.plan.plan import Plan, parse
 from tests import plans

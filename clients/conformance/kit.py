@@ -31,8 +31,8 @@ from clients.rehearsing.records import made_by, made_records
 from clients.training.dpsgd import chosen_route
 from clients.training.isolation import undisturbed
 from clients.training.known import is_known
-from clients.training.moving import require_moving
-from clients.training.screen import dtype_of
+from clients.training.screening.moving import require_moving
+from clients.training.screening.screen import dtype_of
 from clients.training.trial import BY_ITSELF, CHECKS, MADE_UP, MIXES, Called, Trial, blaming
 from federation.errors import FederationError, NoMock, TaskError
 from federation.model.base import base_digest, trained

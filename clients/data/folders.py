@@ -19,7 +19,7 @@ from clients.rules.form import NAME as READING
 from clients.rules.form import Reading, load_reading
 from clients.rules.origin import TABLES, Origin, Place
 from federation.errors import DataError, InputError
-from federation.plan.mock import README
+from federation.plan.made_up.mock import README
 from federation.words import printable, some
 
 _ENDINGS = f"remove it, or name it by what it is: {', '.join(TABLES)}"

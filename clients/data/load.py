@@ -32,8 +32,8 @@ from clients.rules.origin import Origin, Place
 from federation.errors import DataError, TaskError
 from federation.model.outcomes import labels_fit
 from federation.model.task import Dataset, Source, Task, hashed
-from federation.plan.features import Picture
-from federation.plan.maps import to_unit, write_crosses
+from federation.plan.columns.features import Picture
+from federation.plan.columns.maps import to_unit, write_crosses
 from federation.plan.plan import Plan, check_delta
 from federation.plan.series.tasks import Series
 from federation.plan.tabular import TabularTask

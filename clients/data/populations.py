@@ -31,8 +31,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from clients.data.sources.delimited.plain import plain_rows
 from clients.data.sources.opened import read_bytes
-from clients.data.sources.plain import plain_rows
 from clients.data.sources.reading import parsed
 from clients.data.sources.table import Table
 from clients.policy import SiteFile

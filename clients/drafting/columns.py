@@ -18,8 +18,8 @@ from pydantic import ValidationError
 from clients.data.cells import is_missing
 from clients.data.encoding.encoded import of_numbers, of_texts
 from clients.data.sources.numerals import parsed
-from federation.plan.dates import ISO, Date, Form
-from federation.plan.features import Categorical, Feature, Hashed, Numeric
+from federation.plan.columns.dates import ISO, Date, Form
+from federation.plan.columns.features import Categorical, Feature, Hashed, Numeric
 from federation.plan.identifiers import MAX_DIGITS, are_told_apart, cleaned, is_whole
 from federation.plan.numerals import as_text
 

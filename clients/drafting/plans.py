@@ -17,7 +17,7 @@ from clients.drafting.columns import Judged, judged
 from clients.drafting.targets import Predicted, predicted, until
 from federation.config.toml import inline, key_of
 from federation.errors import DataError
-from federation.plan.features import Categorical, Feature, Numeric
+from federation.plan.columns.features import Categorical, Feature, Numeric
 from federation.plan.identifiers import MAX_DIGITS, cleaned
 from federation.plan.plan import Plan, parse
 from federation.plan.settings import Settings, settings_for

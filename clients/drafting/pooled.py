@@ -17,11 +17,11 @@ from clients.drafting.plans import line_of as _line
 from clients.drafting.targets import Predicted, of_classes, of_numbers
 from federation.config.toml import inline
 from federation.errors import DataError, UnusableFile
-from federation.plan.features import MISSING, OTHER, Categorical, Date, Feature, Hashed, Numeric
+from federation.plan.columns.features import MISSING, OTHER, Categorical, Date, Feature, Hashed, Numeric
 from federation.plan.plan import Plan, load, parse
 from federation.plan.tallies.tasks import Statistics
+from federation.report.figures.tables import ColumnTable, Tables
 from federation.report.files import read_report
-from federation.report.tables import ColumnTable, Tables
 from federation.sums.ratios import LEAST
 from federation.words import printable
 

@@ -16,7 +16,7 @@ from clients.data.sources.table import Table
 from clients.drafting.columns import MOST_VALUES, listed, outwards
 from federation.config.toml import inline
 from federation.errors import DataError
-from federation.plan.features import Feature
+from federation.plan.columns.features import Feature
 from federation.plan.identifiers import cleaned
 from federation.plan.numerals import as_text
 from federation.plan.outcomes import Survival

@@ -7,9 +7,9 @@ from xml.etree.ElementTree import Element, SubElement
 
 import numpy as np
 
-from federation.plan.features import MISSING, OTHER, Categorical, Feature, Numeric
-from federation.plan.numeric import scale_of
-from federation.plan.scales import corners
+from federation.plan.columns.features import MISSING, OTHER, Categorical, Feature, Numeric
+from federation.plan.columns.numeric import scale_of
+from federation.plan.columns.scales import corners
 
 DOUBLE: Final = {"optype": "continuous", "dataType": "double"}
 

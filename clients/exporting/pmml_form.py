@@ -18,8 +18,8 @@ from clients.exporting.forms import Exported
 from clients.exporting.pmml_columns import DOUBLE, derived, name_of, text_of
 from clients.exporting.stated import KEY, Stated
 from federation.errors import InputError
-from federation.plan.features import Categorical, Feature, Numeric
-from federation.plan.maps import slices
+from federation.plan.columns.features import Categorical, Feature, Numeric
+from federation.plan.columns.maps import slices
 from federation.plan.outcomes import Classes, Counts, Range
 from federation.plan.tabular import TabularTask
 from federation.plan.tasks import Classification

@@ -18,9 +18,9 @@ from clients.data.load import mapped
 from clients.rehearsing.records import made_by
 from federation.errors import TaskError
 from federation.model.points import points_of
-from federation.plan.features import Feature, Numeric, Wide
-from federation.plan.maps import hats, slices
-from federation.plan.scales import corners
+from federation.plan.columns.features import Feature, Numeric, Wide
+from federation.plan.columns.maps import hats, slices
+from federation.plan.columns.scales import corners
 from federation.plan.tabular import TabularTask
 from federation.report.said.finished import Finished
 from privacy.mechanism.noise import Stream

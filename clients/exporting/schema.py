@@ -13,10 +13,10 @@ from torch import Tensor
 
 from federation.model.code import code_digest
 from federation.model.task import cross_entropy
-from federation.plan.features import Categorical, Date, Feature, Hashed, Numeric, Wide
-from federation.plan.maps import slices
+from federation.plan.columns.features import Categorical, Date, Feature, Hashed, Numeric, Wide
+from federation.plan.columns.maps import slices
+from federation.plan.columns.scales import corners
 from federation.plan.outcomes import Classes, Counts, Outcome, Range, Survival
-from federation.plan.scales import corners
 from federation.plan.series.tasks import Series
 from federation.plan.tabular import TabularTask
 from federation.plan.tasks import Classification, Counting

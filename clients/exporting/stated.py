@@ -16,7 +16,7 @@ from torch import Tensor
 
 from clients.exporting.schema import Json, input_of, output_of
 from federation.model.params import params_bytes, params_digest
-from federation.plan.encoder import encoders_of, promise
+from federation.plan.columns.encoder import encoders_of, promise
 from federation.plan.guarantee import cost_for, epsilons
 from federation.plan.plan import Plan
 from federation.report.said.finished import Finished

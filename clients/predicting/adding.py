@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from federation.model.contrasts import contrasts, split
 from federation.model.curves import intercepts
 from federation.model.points import points_of
-from federation.plan.maps import slices
+from federation.plan.columns.maps import slices
 from federation.plan.tabular import TabularTask
 
 _Numbers = NDArray[np.float64]

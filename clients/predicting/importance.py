@@ -17,7 +17,7 @@ from clients.data.load import mapped, read_table
 from clients.predicting.scores import model_of, outputs_of
 from clients.rules.origin import Place
 from federation.errors import InputError
-from federation.plan.maps import slices
+from federation.plan.columns.maps import slices
 from federation.plan.tabular import TabularTask
 from federation.report.said.finished import Finished
 from privacy.mechanism.noise import Stream

@@ -1,7 +1,7 @@
 """Made-up records of a plan, as a site's task would read its own: from the plan or the task's code, and no data.
 
-A plan of tables has all that is needed (`federation.plan.mock`). Of a user's own task only its author knows what a
-record is: `Task(..., mock=...)` makes some.
+A plan of tables has all that is needed (`federation.plan.made_up.mock`). Of a user's own task only its author knows
+what a record is: `Task(..., mock=...)` makes some.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from clients.rules.origin import Origin
 from federation.errors import CodeError, NoMock
 from federation.model.builtin import said
 from federation.model.task import Dataset, Task
-from federation.plan.mock import mock_table, rows_for
+from federation.plan.made_up.mock import mock_table, rows_for
 from federation.plan.plan import Plan
 from federation.plan.tabular import TabularTask
 

@@ -16,10 +16,10 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
-from clients.training.counted import counts
 from clients.training.dpsgd import clipped_gradient
+from clients.training.evaluating.counted import counts
+from clients.training.evaluating.held_out import figures
 from clients.training.frozen import Guard, fitting, prepared
-from clients.training.held_out import figures
 from clients.training.isolation import FEW, Tally, coins, draws_apart, listening
 from clients.training.local import Finish, Gradient, local_delta, made_up, plain_gradient, poisson_batch
 from clients.training.places import HERE, Place

@@ -45,7 +45,9 @@ from federation.audit.figures.risks import check_risks
 from federation.audit.figures.tables import check_tables
 from federation.audit.findings import Findings
 from federation.audit.folds.place import Place, place_of
-from federation.audit.ledger import check_owner, replayed
+from federation.audit.ledgers.ledger import check_owner, replayed
+from federation.audit.ledgers.shared import expanded
+from federation.audit.ledgers.sites import Booked, Setting, check_evaluated, check_training
 from federation.audit.measured.evidence import Measured, read_measured, require_there
 from federation.audit.outcome import Audit, Claim, SiteAudit, Steps
 from federation.audit.receipts import Receipts, read_receipts
@@ -59,10 +61,8 @@ from federation.audit.rounds import (
     check_unlikely,
     dimension_of,
 )
-from federation.audit.shared import expanded
 from federation.audit.signed.consents import check_consents
 from federation.audit.signed.heads import check_heads
-from federation.audit.sites import Booked, Setting, check_evaluated, check_training
 from federation.audit.suites import check_suites
 from federation.audit.sums.check import Run as SumsOf
 from federation.audit.sums.check import check_sums
@@ -71,7 +71,7 @@ from federation.errors import UnusableFile
 from federation.ledger.store import EVERY_SITE
 from federation.plan.plan import Plan
 from federation.sums.engines import ADDS_UP
-from federation.sums.sizes import UNMASKED
+from federation.sums.transcript.sizes import UNMASKED
 from privacy.accounting.bounds import Bounds
 from privacy.accounting.events import GaussianEvent
 from privacy.accounting.units import Charge

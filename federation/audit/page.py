@@ -17,7 +17,7 @@ from federation.report.report import Report
 from federation.report.risks.words import lead
 from federation.report.templates import page_template
 from federation.report.wording import NOT_AUDITED
-from federation.sums.record import transcripts_of
+from federation.sums.transcript.record import transcripts_of
 from federation.words import many
 from privacy.accounting.bounds import Bounds
 from privacy.accounting.risks.figures import risk_from

@@ -22,12 +22,12 @@ from typing import Any
 from federation.audit.claims import recounted, recounted_charge, told_units
 from federation.audit.clipping import told_clipping
 from federation.audit.findings import Findings
+from federation.audit.ledgers.sites import Booked, Setting
 from federation.audit.receipts import Receipts
 from federation.audit.recounting import bounds, planned_releases, releases_in_a_round, told_excess
-from federation.audit.sites import Booked, Setting
 from federation.audit.untrusted import text_of
 from federation.config.purpose import TITLES
-from federation.plan.encoder import encoders_of
+from federation.plan.columns.encoder import encoders_of
 from federation.plan.plan import Plan
 from federation.report.page import render
 from federation.report.report import Report

@@ -121,7 +121,7 @@ def check_sites(plan: Plan, directory: Path, as_json: Printer | None) -> None:
 
 def show_look(plan: Plan, site: Path) -> None:
     """What a site's files hold, on its terminal."""
-    from clients.look import look_at_site
+    from clients.describing.look import look_at_site
     from federation.cli.descriptions import print_look
 
     print_look(look_at_site(plan, site))

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from rich.table import Table
 from rich.text import Text
 
-from clients.data.described import Column, Description
-from clients.data.doubts import Doubt, percent
-from clients.look import Look
+from clients.describing.described import Column, Description
+from clients.describing.doubts import Doubt, percent
+from clients.describing.look import Look
 from federation.cli.screen import show, styled
 from federation.cli.showing.shaped import shape_lines
 from federation.words import many, printable, some

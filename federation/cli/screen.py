@@ -72,7 +72,7 @@ def _console(width: int) -> Console:
 
 def folds_table(found: Folds) -> Table:
     """Each fold, then mean and deviation. All of it is noised."""
-    from federation.report.folds import FIGURES, figures_of
+    from federation.report.figures.folds import FIGURES, figures_of
     from federation.report.numbers import figure, plain
 
     each = {f"fold {line.fold}": figures_of(line.published.to_json()) for line in found.folds}

@@ -85,7 +85,7 @@ def factory(name: str, outcome: Outcome = Classes(2)) -> _Factory:  # noqa: B008
 
     "logistic" is multinomial logistic regression: one row of weights per class; of a time until an event, the
     logistic regression of its hazards. So is "additive": what bends are the inputs that the plan makes for it
-    (federation/plan/maps.py). TaskError for a name without one.
+    (federation/plan/columns/maps.py). TaskError for a name without one.
     """
     built_in = _OF_HAZARDS if isinstance(outcome, Survival) else BUILT_IN
     if name in built_in:

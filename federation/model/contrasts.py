@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from federation.plan.features import Wide
+from federation.plan.columns.features import Wide
 from federation.plan.numerals import as_text
 from federation.plan.series.tasks import Series
 from federation.plan.tabular import TabularTask

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from federation.model.contrasts import contrasts, intercepts_of, split
 from federation.model.points import Points, points_of
-from federation.plan.maps import slices
+from federation.plan.columns.maps import slices
 from federation.plan.tabular import TabularTask
 
 _Numbers = NDArray[np.float64]

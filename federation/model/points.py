@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from federation.plan.dates import DAYS, Date
-from federation.plan.features import MISSING, OTHER, Feature, Numeric, Wide
-from federation.plan.maps import hats
+from federation.plan.columns.dates import DAYS, Date
+from federation.plan.columns.features import MISSING, OTHER, Feature, Numeric, Wide
+from federation.plan.columns.maps import hats
+from federation.plan.columns.scales import corners, unscaled
 from federation.plan.numerals import as_text
-from federation.plan.scales import corners, unscaled
 from federation.plan.tabular import TabularTask
 
 Numbers = NDArray[np.float64]

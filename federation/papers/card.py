@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from xml.etree import ElementTree
 
 from federation.papers.facts import BLANK, SIMULATED, Facts
-from federation.plan.encoder import encoders_of, promise
+from federation.plan.columns.encoder import encoders_of, promise
 from federation.report import wording
 from federation.report.fairness.gaps import NO_VERDICT, gaps
 from federation.report.fairness.words import figures_by_group, gap_title, ranged

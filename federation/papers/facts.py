@@ -15,11 +15,12 @@ from federation.errors import AuditFailure
 from federation.plan.plan import Plan, load
 from federation.plan.tabular import COUNTS, REGRESSION, SERIES_REGRESSION, SURVIVAL, TabularTask
 from federation.plan.tasks import Classification
-from federation.report import evaluated, wording
+from federation.report import wording
 from federation.report.files import read_report
 from federation.report.numbers import downward, tiny, upward
 from federation.report.report import Report, metrics_of, whole, whole_risk
 from federation.report.risks.words import NO_PROMISE, sentences
+from federation.report.telling import evaluated
 from federation.words import many
 
 _PREDICTED = {

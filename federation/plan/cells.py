@@ -5,7 +5,7 @@ from __future__ import annotations
 from federation.config.schema import Mistake, nearest
 from federation.config.tables import Rules
 from federation.kinds.cells import CLASSES, MOST_CELLS, blocks_of
-from federation.plan.features import Categorical
+from federation.plan.columns.features import Categorical
 from federation.plan.tasks import Classification
 
 

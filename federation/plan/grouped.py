@@ -12,7 +12,7 @@ from typing import Annotated, Final
 from pydantic import Strict
 
 from federation.config.schema import Mistake, Texts, nearest
-from federation.plan.features import told_apart
+from federation.plan.columns.features import told_apart
 
 Grouped = Annotated[Mapping[str, Texts], Strict(False)]
 _KEY: Final = "grouped"

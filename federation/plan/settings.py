@@ -22,7 +22,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from federation.plan.features import Feature, Numeric, Wide
+from federation.plan.columns.features import Feature, Numeric, Wide
 from federation.plan.outcomes import error_at_first
 from federation.plan.plan import Plan
 from federation.plan.series.tasks import NETWORKS, Series

@@ -1,7 +1,7 @@
 """The built-in tasks: predict something of the rows of a table whose columns have public ranges or public values.
 
-What is predicted: federation/plan/tasks.py. What a feature may be: federation/plan/features.py. The columns of the
-input: federation/plan/layout.py.
+What is predicted: federation/plan/tasks.py. What a feature may be: federation/plan/columns/features.py. The columns
+of the input: federation/plan/layout.py.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Annotated, Any, ClassVar, Final, Literal, Self
 from pydantic import Field, Strict, ValidationInfo, field_validator, model_validator
 
 from federation.config.schema import Mistake, Table, nearest
-from federation.plan.features import Feature, Numeric, Picture
+from federation.plan.columns.features import Feature, Numeric, Picture
+from federation.plan.columns.maps import check_crosses
 from federation.plan.identifiers import cleaned
-from federation.plan.maps import check_crosses
 from federation.plan.outcomes import Outcome
 
 CLASSIFICATION: Final = "tabular-classification"

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from federation.config.schema import Mistake, Table, Texts
-from federation.plan.features import told_apart
+from federation.plan.columns.features import told_apart
 from federation.plan.grouped import Grouped, check_grouped, values_of
 from federation.plan.outcomes import Classes, Counts, Range, Survival
 from federation.plan.tabular import COUNTS, REGRESSION, SERIES_REGRESSION, SURVIVAL, TALLIES, TabularTask

@@ -31,7 +31,7 @@ from typing import Any, Final, Literal
 
 from federation.errors import UnusableFile
 from federation.files import kept, replace_file, sync_folder
-from federation.sums.record import FOLDER
+from federation.sums.transcript.record import FOLDER
 
 RECORD: Final = "forgotten.json"
 LINK: Final = "link"

@@ -15,18 +15,19 @@ from markupsafe import Markup
 
 from federation.config.base import told as told_base
 from federation.config.purpose import lines as told_purpose
-from federation.plan.encoder import promise
+from federation.plan.columns.encoder import promise
 from federation.plan.guarantee import told_of_parts
 from federation.plan.measures import SIGNED
-from federation.report import judged, tabulated, wording
+from federation.report import wording
 from federation.report.fairness import gaps
 from federation.report.fairness import words as fairness
+from federation.report.figures.published import Counted, Measured, in_order, rows_of
+from federation.report.figures.tables import Tables
 from federation.report.numbers import MISSING, count, figure, held_out, moment, octets, plain, tiny
-from federation.report.published import Counted, Measured, in_order, rows_of
 from federation.report.report import Metrics, Report, metrics_of, whole
 from federation.report.said.section import Section
 from federation.report.stated import stated
-from federation.report.tables import Tables
+from federation.report.telling import judged, tabulated
 from federation.report.templates import page_template
 
 _MOST_BARS = 200  # of one drawing
@@ -160,7 +161,7 @@ def _curves(report: Report) -> list[str]:
 
 def _drawn(tables: Tables) -> list[str]:
     """A table's columns as bars, or its curves: there is one round, and nothing to tell of its course."""
-    from federation.report import table_plots
+    from federation.report.telling import table_plots
 
     drawings = [
         table_plots.column_bars(name, column, tables.deviation)

@@ -6,7 +6,7 @@ from typing import Any
 
 from federation.kinds.folds import folds_facts
 from federation.model.shape import known_dimension
-from federation.plan.encoder import encoders_of, promise
+from federation.plan.columns.encoder import encoders_of, promise
 from federation.plan.guarantee import clipping_facts, cost_for, of_two, with_risk
 from federation.plan.plan import Plan
 from federation.plan.settings import hints
@@ -16,7 +16,7 @@ from federation.round.groups import group_sizes, noise_factor
 from federation.round.messages import Member
 from federation.round.sizes import require_carried
 from federation.round.terms import Terms
-from federation.sums.sizes import facts as transcript_facts
+from federation.sums.transcript.sizes import facts as transcript_facts
 from privacy.accounting.events import GaussianEvent
 from privacy.accounting.units import Patient
 from privacy.secagg.parameters import Parameters

@@ -16,8 +16,8 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from federation.report.figures.scores import Calibration
 from federation.report.numbers import upward
-from federation.report.scores import Calibration
 
 INK = "#010203"  # stands for the page's own text color until the SVG is written
 COLORS = ("#0f8b8d", "#e07a1f", "#6c5ce7", "#d6336c", "#5b8c2a", "#8d6e63", "#3b82f6")

@@ -18,10 +18,8 @@ from pydantic import (
     model_validator,
 )
 
-from federation.report.parts import AnyList, Number, Part
-from federation.report.published import Histogram, Measures
-from federation.report.risks.told import RiskFigures
-from federation.report.scores import (
+from federation.report.figures.published import Histogram, Measures
+from federation.report.figures.scores import (
     BesideAlone,
     Calibration,
     Clipped,
@@ -30,7 +28,9 @@ from federation.report.scores import (
     GroupFigures,
     Intervals,
 )
-from federation.report.tables import Tables
+from federation.report.figures.tables import Tables
+from federation.report.parts import AnyList, Number, Part
+from federation.report.risks.told import RiskFigures
 from privacy.accounting.units import Unit
 from privacy.canonical import finite
 

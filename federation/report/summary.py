@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from federation.plan.encoder import encoders_of
+from federation.plan.columns.encoder import encoders_of
 from federation.plan.guarantee import clipping_facts, cost_for, epsilons, exposure, site_cost, with_risk
 from federation.plan.plan import Plan
 from federation.report.receipt import Receipt

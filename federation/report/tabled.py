@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from federation.plan.plan import Plan
+from federation.report.figures.tables import Tables
 from federation.report.receipt import Receipt
 from federation.report.report import Report
-from federation.report.tables import Tables
 from federation.sums.tables import tables
 
 if TYPE_CHECKING:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 
 from federation.plan.guarantee import TWO
-from federation.report.evaluated import folds, published
 from federation.report.numbers import tiny, upward
 from federation.report.report import (
     ExcessChoice,
@@ -21,6 +20,7 @@ from federation.report.report import (
     whole_risk,
 )
 from federation.report.risks.words import Sentence, hits_of, lead, sentences
+from federation.report.telling.evaluated import folds, published
 from federation.sums.engines import ADDS_UP
 from federation.words import many
 

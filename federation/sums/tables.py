@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from federation.plan.dates import Date
-from federation.plan.features import MISSING, Feature, Numeric
+from federation.plan.columns.dates import Date
+from federation.plan.columns.features import MISSING, Feature, Numeric
+from federation.plan.columns.scales import unscaled
 from federation.plan.plan import Plan
-from federation.plan.scales import unscaled
 from federation.plan.tallies.tasks import Curves, Statistics
 from federation.round.cohort import parties_of, stand_ins
 from federation.sums.lifetimes import lifetimes

@@ -17,7 +17,7 @@ from typing import Any, Protocol, Self, TypeVar
 from torch import Tensor
 
 from federation.plan.plan import Plan
-from federation.report.folds import over
+from federation.report.figures.folds import over
 from federation.report.receipt import Receipt
 from federation.report.report import Fold, FoldFigures, Folds, Published, Report
 from federation.round.plays import MODEL, fold_of, folds_of, run_of

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from clients.training.held_out import each_apart
+from clients.training.evaluating.held_out import each_apart
 from clients.training.isolation import Tally
 from federation.errors import InputError, TrainingDiverged
 from federation.model.params import Layout

@@ -18,7 +18,7 @@ from torch.nn import functional
 from clients.training.known import is_known
 from federation.model.task import Dataset, Task, cross_entropy
 from privacy.mechanism.clipping import clip_factors, row_lengths
-from simulations.cohort.chains import chain_of
+from simulations.cohort.layers import chain_of
 from simulations.cohort.nets import Batch, Net, clipped_rows, joined, with_copies
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from clients.training.known import is_known
 from federation.model.losses import Single
 from federation.model.task import Task, cross_entropy
-from simulations.cohort.chains import chain_of
 from simulations.cohort.quick import tanh_
 
 _FEW = 8  # outputs of a last layer that is kept the other way around
@@ -56,6 +55,15 @@ class Layer:
     @property
     def size(self) -> int:
         return self.inputs * self.outputs
+
+
+def chain_of(model: nn.Module) -> Iterator[nn.Module]:
+    """The layers of nested `nn.Sequential`, one after the other."""
+    if type(model) is not nn.Sequential:
+        yield model
+        return
+    for part in model:
+        yield from chain_of(part)
 
 
 def layers_of(task: Task) -> tuple[Layer, ...] | None:

@@ -20,9 +20,9 @@ from clients.training.isolation import draws_apart, seeded
 from clients.training.known import is_known
 from federation.config.tables import Training
 from federation.model.task import Dataset, Task, weighed
-from simulations.cohort.chains import chain_of
 from simulations.cohort.descent import Descent
 from simulations.cohort.heap import keep_memory
+from simulations.cohort.layers import chain_of
 
 
 class _Stepped(torch.autograd.Function):

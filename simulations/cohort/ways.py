@@ -28,11 +28,10 @@ from federation.model.base import has_base
 from federation.model.losses import Single
 from federation.model.task import Dataset, Task
 from simulations.cohort.batches import Stack, drawn
-from simulations.cohort.chains import chain_of
 from simulations.cohort.dense import Dense
 from simulations.cohort.general import General
 from simulations.cohort.layered import Layered
-from simulations.cohort.layers import layers_of
+from simulations.cohort.layers import chain_of, layers_of
 from simulations.cohort.nets import Batch, Net, batch_of
 from simulations.cohort.turns import Turns
 

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from clients.training.personal import personal_params
 from clients.training.work import site_stream
+from federation.report.figures.scores import BesideAlone
 from federation.report.report import Metrics, Report
-from federation.report.scores import BesideAlone
 from simulations.fairness.paired import beside_alone, said_at_sites
 from simulations.optional import reason
 from simulations.outcomes.judging import judge_of

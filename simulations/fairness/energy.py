@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from federation.metering import Taken
+from federation.report.figures.scores import Energy
 from federation.report.report import Report
-from federation.report.scores import Energy
 
 SHARED = (
     "of a site: a share of all CPU seconds, by its rounds times its records, as sites are computed together"

@@ -13,12 +13,12 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from clients.training.counted import groups_of
+from clients.training.evaluating.counted import groups_of
 from federation.model.task import Dataset
 from federation.plan.outcomes import Classes
 from federation.plan.tabular import TabularTask
+from federation.report.figures.scores import GroupFigures
 from federation.report.parts import Ranged
-from federation.report.scores import GroupFigures
 from simulations.outcomes.judging import Judge, judge_of
 from simulations.scoring.metrics import estimates
 from simulations.world import World

@@ -19,7 +19,7 @@ from federation.model.task import Dataset
 from federation.plan.measures import better
 from federation.plan.outcomes import Outcome
 from federation.plan.plan import Plan
-from federation.report.scores import BesideAlone, Than
+from federation.report.figures.scores import BesideAlone, Than
 from simulations.outcomes.judging import Judge, judge_of
 from simulations.world import World
 

@@ -19,7 +19,7 @@ from federation.round.transport import Arrival, Outgoing
 from federation.sums.state import ServerState
 from privacy.roster import Roster
 from server.evaluation import Evaluated
-from server.heads import Heads
+from server.memory.heads import Heads
 from server.playing import Members
 from server.run import ServerNoise
 from server.sessions import too_few

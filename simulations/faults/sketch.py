@@ -26,7 +26,7 @@ from privacy.secagg.server import Outgoing as MachineOutgoing
 from privacy.secagg.server import Phase, ServerMachine, TooFew
 from server.coordinator import Coordinator
 from server.grouped import Attempt, Grouped
-from server.heads import Heads
+from server.memory.heads import Heads
 from server.playing import Members, Setting
 from server.sessions import Lines
 from server.voice import Place

@@ -10,7 +10,7 @@ import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from clients.data.sources.csv_table import passed_csv
+from clients.data.sources.delimited.csv_table import passed_csv
 from clients.data.sources.packed import pack, unpack
 from clients.data.sources.reading import read
 from clients.data.sources.table import NAMELESS, Table, pointed

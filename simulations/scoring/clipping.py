@@ -19,7 +19,7 @@ from clients.training.sums import MEMORY, PER_RECORD
 from federation.model.params import Layout, initial_params
 from federation.model.task import Dataset, Task, weighed
 from federation.plan.plan import Plan
-from federation.report.scores import Clipped
+from federation.report.figures.scores import Clipped
 from privacy.mechanism.clipping import row_lengths
 
 _MOST_UNITS, _MOST_SITES = 2000, 50

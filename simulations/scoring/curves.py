@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from federation.report.scores import Band, Calibration
+from federation.report.figures.scores import Band, Calibration
 from simulations.scoring.intervals import of_share
 from simulations.scoring.scored import Scored
 

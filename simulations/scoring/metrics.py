@@ -26,8 +26,8 @@ import torch
 from torch import Tensor, nn
 
 from federation.errors import TaskError
+from federation.report.figures.scores import Intervals
 from federation.report.report import Metrics
-from federation.report.scores import Intervals
 from simulations.scoring.intervals import Estimate
 from simulations.scoring.measures import MEASURES, Measure, measure_of
 from simulations.scoring.scored import Scored

@@ -18,7 +18,7 @@ from torch import Tensor
 from clients.release import excess_of
 from clients.site import Site
 from clients.training.isolation import Tally
-from clients.training.screen import said_of
+from clients.training.screening.screen import said_of
 from clients.training.work import Trainer
 from federation.errors import FederationError, TaskError, TrainingDiverged
 from federation.kinds.base import Works

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from clients.site import Site
-from clients.training.held_out import figures
+from clients.training.evaluating.held_out import figures
 from clients.training.isolation import Tally, apart, attempt, listening
 from clients.training.sums import PER_RECORD, ROUTES, clipped_sums
 from clients.training.work import Trainer, contribution, site_stream
@@ -28,7 +28,7 @@ from federation.model.task import Dataset, Task, cross_entropy
 from federation.plan.plan import Plan
 from federation.round.messages import Frame, Kind
 from privacy.mechanism.noise import SIGMA, Stream
-from server.heads import Heads
+from server.memory.heads import Heads
 from tests.clients.sites import (
     ROSTER,
     SIZES,

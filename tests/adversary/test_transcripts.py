@@ -18,8 +18,8 @@ import pytest
 from federation.audit.examine import audit
 from federation.round.messages import Frame, Kind, Paired
 from federation.round.transport import Arrival, Outgoing
-from federation.sums.evidence import from_bytes, to_bytes
-from federation.sums.record import path_of, transcripts_of
+from federation.sums.transcript.evidence import from_bytes, to_bytes
+from federation.sums.transcript.record import path_of, transcripts_of
 from privacy.secagg.messages import CIPHERTEXT_BYTES, Masked, Sealed, SealedShares, wraps_bytes, wraps_from
 from privacy.secagg.ring import packed_size
 from server.coordinator import Coordinator

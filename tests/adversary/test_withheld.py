@@ -57,6 +57,7 @@ COLLUDING = [
     Case(40, 1, (11, 30), bad=1),
 ]
 CASES = [*EVERY_VICTIM, *LARGER, *RING, *SEVERAL, *COLLUDING]
+READ = [*EVERY_VICTIM, LARGER[0], RING[0], *SEVERAL, *COLLUDING[:-1]]  # a control needs no second large cohort
 
 
 def test_the_large_cohorts_are_rings() -> None:
@@ -78,7 +79,7 @@ def test_an_upload_that_was_kept_back_stays_hidden(case: Case) -> None:
         assert not known.has_read(victim, round_.vectors[victim])
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", READ, ids=str)
 def test_control_the_same_attack_reads_it_if_one_secret_serves_for_both(
     case: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -93,7 +94,7 @@ def test_control_the_same_attack_reads_it_if_one_secret_serves_for_both(
         assert known.has_read(victim, round_.vectors[victim])
 
 
-@pytest.mark.parametrize("case", [*SEVERAL, COLLUDING[1], RING[0]], ids=str)
+@pytest.mark.parametrize("case", [*SEVERAL, COLLUDING[1]], ids=str)
 def test_control_it_reads_it_if_the_channel_secret_follows_from_the_mask_secret(
     case: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,7 +31,7 @@ from privacy.roster import Entry, Roster, SignedRoster
 from privacy.signing import public_identity
 from privacy.wire import digest
 from server.coordinator import Coordinator
-from server.heads import Heads
+from server.memory.heads import Heads
 from server.voice import Voice
 from tests import plans
 

@@ -17,7 +17,7 @@ from federation.errors import DataError, TooFewSurvivors
 from federation.model.task import Dataset, build_task
 from federation.plan.plan import Plan
 from federation.round.messages import Broadcast, Frame, Kind, Paired, Reason, Welcome
-from server.heads import Heads
+from server.memory.heads import Heads
 from tests.clients.sites import (
     ROSTER,
     SIZES,

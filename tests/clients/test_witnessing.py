@@ -19,7 +19,7 @@ from privacy.canonical import Fields
 from privacy.errors import FaultyServer, LedgerCorrupt
 from privacy.ledger.heads import Head
 from privacy.ledger.state import fold
-from server.heads import PEERS, Heads
+from server.memory.heads import PEERS, Heads
 from tests.clients.sites import (
     FIVE,
     ROSTER,

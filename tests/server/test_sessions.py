@@ -31,7 +31,7 @@ from privacy.ledger.chain import append
 from privacy.ledger.heads import Head
 from privacy.roster import Entry, Roster, SignedRoster
 from privacy.signing import public_identity
-from server.heads import Heads
+from server.memory.heads import Heads
 from server.sessions import Lines, open_lines
 from server.voice import Voice
 from simulations.world import InProcess

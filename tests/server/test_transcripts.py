@@ -17,8 +17,8 @@ from federation.ledger.export import load_entries
 from federation.plan.plan import Plan, parse
 from federation.report.receipt import Receipt
 from federation.report.report import Metrics
-from federation.sums.record import FOLDER, digest_of, path_of, transcripts_of
 from federation.sums.state import ServerState
+from federation.sums.transcript.record import FOLDER, digest_of, path_of, transcripts_of
 from privacy.secagg.messages import Vote
 from privacy.secagg.opened import Upload
 from server import checkpoint

@@ -17,7 +17,7 @@ from clients.data.load import read_file
 from federation.errors import DataError, InputError, UnusableFile
 from federation.files import write_new
 from federation.model.task import build_task
-from federation.plan.mock import README, mock_table
+from federation.plan.made_up.mock import README, mock_table
 from federation.plan.plan import Plan
 from federation.plan.tabular import TabularTask
 from simulations.mocked import mock_names, sites_for, write_mock_sites

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from clients.data.cells import no_date, says_nothing
 from clients.data.distinct import Distinct
 from clients.data.faults import Fault
-from federation.plan.dates import Date
-from federation.plan.scales import Numbers
+from federation.plan.columns.dates import Date
+from federation.plan.columns.scales import Numbers
 
 _UNIX = datetime.date(1970, 1, 1).toordinal()
 

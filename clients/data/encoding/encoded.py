@@ -19,10 +19,19 @@ from clients.data.encoding.wide import Vectors, vectors
 from clients.data.faults import Fault
 from clients.data.sources.table import Table
 from clients.rules.origin import Origin
-from federation.plan.dates import DAYS, MONTHS, Date
-from federation.plan.features import MISSING, OTHER, Categorical, Feature, Hashed, Numeric, Picture, Wide
-from federation.plan.maps import hats
-from federation.plan.scales import Numbers, corners, scaled
+from federation.plan.columns.dates import DAYS, MONTHS, Date
+from federation.plan.columns.features import (
+    MISSING,
+    OTHER,
+    Categorical,
+    Feature,
+    Hashed,
+    Numeric,
+    Picture,
+    Wide,
+)
+from federation.plan.columns.maps import hats
+from federation.plan.columns.scales import Numbers, corners, scaled
 
 Places = NDArray[np.int64]
 NOWHERE = -1

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from federation import extras
 from federation.errors import OtherEncoder
-from federation.plan.encoder import Encoder
+from federation.plan.columns.encoder import Encoder
 from federation.progress import going_on
 from privacy.wire import Writer, digest
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clients.data.sources.table import Table
-from federation.plan.encoder import encoders_of
-from federation.plan.maps import slices
+from federation.plan.columns.encoder import encoders_of
+from federation.plan.columns.maps import slices
 from federation.plan.tabular import TabularTask
 
 

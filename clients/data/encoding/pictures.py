@@ -28,8 +28,8 @@ from clients.data.sources.packed import Cells
 from clients.data.sources.table import Table
 from federation.errors import DataError
 from federation.model.images.hog import FINEST, Hog
+from federation.plan.columns.pictures import ORIENTATIONS, Picture
 from federation.plan.identifiers import cleaned
-from federation.plan.pictures import ORIENTATIONS, Picture
 from federation.words import many, some
 
 _AT_ONCE: Final = 1 << 22  # numbers that are made on the way of the images that are encoded together, about

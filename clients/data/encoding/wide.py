@@ -12,10 +12,10 @@ from clients.data.cells import is_missing
 from clients.data.distinct import Distinct
 from clients.data.faults import Fault
 from clients.rules.origin import Origin, Place
-from federation.plan.encoder import Encoder
-from federation.plan.features import Feature
+from federation.plan.columns.encoder import Encoder
+from federation.plan.columns.features import Feature
+from federation.plan.columns.wide import Wide, Words
 from federation.plan.identifiers import cleaned
-from federation.plan.wide import Wide, Words
 
 Vectors = NDArray[np.float32]
 _CURE = 'correct the cell, or have the plan say missing = "indicator"'

@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image
 
 from federation.files import write_new
-from federation.plan.mock_pictures import Drawing
+from federation.plan.made_up.mock_pictures import Drawing
 
 
 def write_pictures(folder: Path, pictures: Mapping[str, Drawing]) -> None:

@@ -17,7 +17,7 @@ from clients.data.cells import FILL, no_date, numbers
 from clients.data.distinct import Distinct
 from clients.data.faults import Fault, collected
 from clients.data.sources.table import Table
-from federation.plan.dates import Form
+from federation.plan.columns.dates import Form
 from federation.plan.series.tasks import Series
 
 Times = NDArray[np.float64] | NDArray[np.int64]

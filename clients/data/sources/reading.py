@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from clients.data.sources.archive import read_npz
 from clients.data.sources.columnar import read_columnar
-from clients.data.sources.csv_table import parsed_csv, read_csv
+from clients.data.sources.delimited.csv_table import parsed_csv, read_csv
 from clients.data.sources.excel import read_excel
 from clients.data.sources.postgresql import read_postgresql
 from clients.data.sources.sqlite import read_ndjson, read_sqlite

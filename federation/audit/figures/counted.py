@@ -16,8 +16,8 @@ from pydantic import ValidationError
 
 from federation.kinds.cells import Cells
 from federation.kinds.figures import LOSS_BOUND
+from federation.report.figures.published import Counted, Histogram
 from federation.report.parts import Part, Ranged
-from federation.report.published import Counted, Histogram
 from federation.sums.ratios import LEAST
 from federation.sums.scores import counted, names_of
 

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from federation.audit.figures.counted import ROUNDING, alike, is_said
 from federation.kinds.moments import Numbers, Times
-from federation.report.published import Measured, Measures
+from federation.report.figures.published import Measured, Measures
 from federation.sums.measured.told import edges_of, of_block
 from federation.sums.ratios import everybody
 

@@ -11,7 +11,7 @@ from federation.audit.receipts import Receipts
 from federation.audit.report import differs
 from federation.audit.sums.steps import alike
 from federation.plan.plan import Plan
-from federation.report.tables import Tables
+from federation.report.figures.tables import Tables
 from federation.sums.tables import tables
 
 _DAMAGE = (ArithmeticError, LookupError, ValueError, TypeError, RuntimeError)

@@ -21,9 +21,9 @@ from federation.audit.sums.steps import check_figures, check_refused, followed
 from federation.audit.untrusted import is_regular
 from federation.plan.plan import Plan
 from federation.round.parts import by_site
-from federation.sums.record import Transcript, digest_of, path_of, transcripts_of
-from federation.sums.sizes import CENTRAL, left_out
-from federation.sums.verify import Expected, NotVerified, Verified, verified
+from federation.sums.transcript.record import Transcript, digest_of, path_of, transcripts_of
+from federation.sums.transcript.sizes import CENTRAL, left_out
+from federation.sums.transcript.verify import Expected, NotVerified, Verified, verified
 from privacy.errors import MalformedMessage
 from privacy.roster import Roster
 

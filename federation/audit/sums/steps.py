@@ -13,9 +13,9 @@ from federation.errors import SumRefused
 from federation.kinds.allowed import Unlikely
 from federation.model.params import params_bytes, params_digest
 from federation.plan.plan import Plan
-from federation.sums.replay import figures, follow, oddity, started
 from federation.sums.state import ServerState
-from federation.sums.verify import Verified
+from federation.sums.transcript.replay import figures, follow, oddity, started
+from federation.sums.transcript.verify import Verified
 from privacy.errors import PrivacyError
 
 _DAMAGE = (PrivacyError, ArithmeticError, LookupError, ValueError, RuntimeError)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from rich.table import Table
 
-from clients.data.shapes import SHARES, Shape
+from clients.describing.shapes import SHARES, Shape
 from federation.cli.screen import titled
 from federation.words import printable
 

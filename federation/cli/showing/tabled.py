@@ -5,8 +5,8 @@ from __future__ import annotations
 from rich.table import Table
 
 from federation.cli.screen import titled
-from federation.report import tabulated
-from federation.report.tables import CurvesTable, Tables
+from federation.report.figures.tables import CurvesTable, Tables
+from federation.report.telling import tabulated
 from federation.words import printable
 
 

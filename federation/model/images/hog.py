@@ -17,7 +17,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from federation.plan.pictures import ORIENTATIONS
+from federation.plan.columns.pictures import ORIENTATIONS
 
 FINEST: Final = 4
 """Pixels across a cell, at least: images are enlarged until then."""

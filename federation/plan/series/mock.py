@@ -1,4 +1,4 @@
-"""Made-up series: how many rows each has, and when each row is. What is in the rows: federation/plan/mock.py."""
+"""Made-up series: how many rows each has, and when. `federation.plan.made_up.mock` says what is in the rows."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from datetime import date, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
-from federation.plan.dates import Date, Form
-from federation.plan.features import Numeric
+from federation.plan.columns.dates import Date, Form
+from federation.plan.columns.features import Numeric
 from federation.plan.numerals import as_text
 from federation.plan.series.tasks import Series
 from privacy.mechanism.noise import Stream

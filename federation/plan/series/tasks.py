@@ -20,7 +20,7 @@ from pydantic import Field, field_validator, model_validator
 
 from federation.config.schema import Mistake
 from federation.config.tables import Rules
-from federation.plan.dates import checked_form
+from federation.plan.columns.dates import checked_form
 from federation.plan.identifiers import cleaned
 from federation.plan.tabular import TabularTask
 from federation.plan.tasks import Classification, Regression

@@ -14,9 +14,9 @@ from pydantic import Field, field_validator, model_validator
 
 from federation.config.schema import Mistake
 from federation.kinds.cells import MOST_CELLS
-from federation.plan.dates import DAYS, Date
-from federation.plan.features import Categorical, Feature, Numeric, Wide
-from federation.plan.numeric import MOST_BINS
+from federation.plan.columns.dates import DAYS, Date
+from federation.plan.columns.features import Categorical, Feature, Numeric, Wide
+from federation.plan.columns.numeric import MOST_BINS
 from federation.plan.outcomes import Tally
 from federation.plan.tabular import TALLY, TabularTask
 from federation.plan.tasks import TimeToEvent

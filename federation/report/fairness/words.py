@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from federation.report.fairness.gaps import Figures, gaps
+from federation.report.figures.scores import BesideAlone, Energy, GroupFigures
 from federation.report.numbers import MISSING, count, figure, plain
 from federation.report.parts import Ranged
 from federation.report.report import Evaluation, Report
-from federation.report.scores import BesideAlone, Energy, GroupFigures
 from federation.words import many
 
 HIDDEN = "too few"

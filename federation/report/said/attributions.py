@@ -23,7 +23,7 @@ from torch import Tensor
 from federation.model.outcomes import half_of
 from federation.model.params import Layout
 from federation.model.points import middle_record, points_of
-from federation.plan.features import Wide
+from federation.plan.columns.features import Wide
 from federation.plan.layout import layout
 from federation.plan.outcomes import Classes, Outcome, Range, Survival
 from federation.plan.tabular import TabularTask

@@ -14,7 +14,7 @@ from federation.model.contrasts import adds_to, contrasts, split
 from federation.model.curves import Curve, Surface, curves, intercepts, surfaces
 from federation.model.outcomes import half_of
 from federation.model.points import middle_record
-from federation.plan.features import Wide
+from federation.plan.columns.features import Wide
 from federation.plan.layout import layout
 from federation.plan.outcomes import Classes, Range
 from federation.plan.tabular import TabularTask

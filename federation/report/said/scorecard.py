@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from federation.errors import PlanError, UnusableFile
-from federation.plan.dates import Date
-from federation.plan.features import Feature, Numeric
+from federation.plan.columns.dates import Date
+from federation.plan.columns.features import Feature, Numeric
 from federation.report.said.model import Said
 
 HEADER = ("attribute", "from", "to", "points_from", "points_to", "scale")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from federation.errors import FederationError
 from federation.model.curves import Curve
-from federation.plan.features import Wide
+from federation.plan.columns.features import Wide
 from federation.plan.plan import Plan, load
 from federation.plan.series.tasks import Series
 from federation.plan.tabular import MODELS, TabularTask

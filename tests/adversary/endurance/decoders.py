@@ -69,9 +69,9 @@ NO_BYTES = "takes values, no bytes"
 EXEMPT = {
     "clients.rules.form.load_reading": OWN_DATA,
     "clients.data.sources.numerals.parsed": OWN_DATA,
-    "federation.plan.dates.Form.read": OWN_DATA,
+    "federation.plan.columns.dates.Form.read": OWN_DATA,
     "clients.data.sources.columnar.read_columnar": OWN_DATA,
-    "clients.data.sources.csv_table.read_csv": OWN_DATA,
+    "clients.data.sources.delimited.csv_table.read_csv": OWN_DATA,
     "clients.data.sources.excel.read_excel": OWN_DATA,
     "clients.data.sources.opened.read_bytes": OWN_DATA,
     "clients.data.sources.postgresql.read_postgresql": OWN_DATA,

@@ -45,9 +45,9 @@ from federation.report.said.finished import open_model
 from federation.report.stated import read_stated
 from federation.round import messages as frames
 from federation.round.terms import Terms
-from federation.sums.evidence import from_bytes as shown_from
-from federation.sums.evidence import to_bytes as shown_bytes
-from federation.sums.record import Heading, Transcript, path_of
+from federation.sums.transcript.evidence import from_bytes as shown_from
+from federation.sums.transcript.evidence import to_bytes as shown_bytes
+from federation.sums.transcript.record import Heading, Transcript, path_of
 from privacy.accounting import events, filters, units
 from privacy.canonical import canonical, parsed
 from privacy.dsse import sealed, signed_from_bytes
@@ -415,12 +415,12 @@ def _of_images(made: Files) -> dict[str, Decoder]:
 
 
 def _of_transcript(path: Path) -> dict[str, Decoder]:
-    """The parts of a transcript with a form of their own; of the file: tests/federation/sums/test_record.py."""
+    """The parts of a transcript with a form of their own; test_record.py has the file."""
     with Transcript.open(path) as transcript:
         heading, shown = transcript.heading.to_bytes(), transcript.evidence
     return {
-        "federation.sums.record.Heading.from_bytes": binary(Heading, [heading]),
-        "federation.sums.evidence.from_bytes": Decoder(
+        "federation.sums.transcript.record.Heading.from_bytes": binary(Heading, [heading]),
+        "federation.sums.transcript.evidence.from_bytes": Decoder(
             lambda data: shown_from(data, 0, bytes(32), bytes(32)), [shown], encode=shown_bytes
         ),
     }

@@ -15,7 +15,7 @@ from clients.data.load import read_csv
 from clients.data.sources.numerals import parsed
 from clients.data.sources.reading import read as read_from
 from federation.errors import DataError
-from federation.plan.features import Numeric
+from federation.plan.columns.features import Numeric
 from federation.plan.numerals import as_number
 from federation.plan.tasks import Classification
 

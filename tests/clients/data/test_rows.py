@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clients.data.described import describe
 from clients.data.rows import Marks, marks_of_rows, marks_of_texts, shared
 from clients.data.sources.reading import read as read_from
+from clients.describing.described import describe
 from federation.plan.tasks import Classification
 from tests.worlds import plan_of, rows_of
 

@@ -11,15 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from clients.data.described import describe
 from clients.data.load import read_csv
 from clients.data.sources.reading import read as read_table
 from clients.data.split import split
 from clients.data.targets import in_bins
+from clients.describing.described import describe
 from clients.rules.origin import Origin
 from federation.errors import DataError
 from federation.model.task import Dataset
-from federation.plan.mock import mock_table
+from federation.plan.made_up.mock import mock_table
 from federation.plan.outcomes import Range, Survival
 from federation.plan.tabular import TabularTask
 from tests.outcomes import COUNTS, EXPOSED, KINDS, REGRESSION, SURVIVAL

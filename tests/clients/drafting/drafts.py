@@ -8,7 +8,7 @@ from pathlib import Path
 from clients.drafting.answers import Given
 from clients.drafting.sources import Reading
 from federation.identity.keys import create
-from federation.plan.mock import mock_table
+from federation.plan.made_up.mock import mock_table
 from federation.plan.plan import Plan
 from tests import plans
 from tests.certificates import certificate

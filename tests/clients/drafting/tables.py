@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hypothesis import strategies as st
 
-from federation.plan.mock import MockTable
+from federation.plan.made_up.mock import MockTable
 from tests.random_plans import NAMES
 
 _KINDS = st.sampled_from(

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clients.drafting.columns import judged, outwards
-from federation.plan.features import Categorical, Hashed, Numeric
+from federation.plan.columns.features import Categorical, Hashed, Numeric
 from federation.plan.numerals import as_text
 
 MANY = 40

@@ -14,8 +14,8 @@ from clients.data.sources.reading import read as read_table
 from clients.data.sources.table import Table
 from clients.drafting.plans import MOST_COLUMNS, Proposal, Wanted, propose, targets_of
 from federation.errors import DataError
-from federation.plan.features import Categorical
-from federation.plan.mock import MockTable, mock_table
+from federation.plan.columns.features import Categorical
+from federation.plan.made_up.mock import MockTable, mock_table
 from federation.plan.plan import load, parse
 from federation.plan.tasks import Classification, Regression
 from federation.report.planned import plan_facts

@@ -19,7 +19,7 @@ from clients.drafting.sources import Reading
 from clients.policy import Policy, consent, load_site
 from federation.errors import DataError, InputError, UnusableFile
 from federation.identity.keys import create, load_private, load_public
-from federation.plan.mock import mock_table
+from federation.plan.made_up.mock import mock_table
 from federation.plan.plan import Plan
 from privacy.errors import PolicyViolation
 from privacy.signing import public_identity

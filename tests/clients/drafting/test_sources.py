@@ -15,8 +15,8 @@ from clients.drafting.sites import made
 from clients.drafting.sources import Reading
 from clients.policy import load_site
 from federation.errors import InputError
-from federation.plan.features import Numeric
-from federation.plan.mock import mock_table
+from federation.plan.columns.features import Numeric
+from federation.plan.made_up.mock import mock_table
 from federation.plan.tasks import Classification
 from tests import plans
 from tests.clients.drafting.drafts import FAST, given_in

@@ -11,7 +11,7 @@ from clients.data.load import read_csv
 from clients.data.sources.reading import read as read_table
 from clients.drafting.plans import CLASSES, Proposal, Wanted, propose
 from federation.errors import DataError
-from federation.plan.mock import MockTable
+from federation.plan.made_up.mock import MockTable
 from federation.plan.plan import parse
 from federation.plan.tasks import TimeToEvent
 from tests.clients.drafting.tables import write_table

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from federation.plan.mock import mock_table
+from federation.plan.made_up.mock import mock_table
 from federation.plan.plan import load
 from tests import ROOT
 from tests.federation.command import Command

@@ -13,7 +13,7 @@ from clients.exporting.smaller.changes import Changes
 from clients.predicting.scores import Asked, predict
 from clients.rules.origin import Origin
 from federation.errors import InputError
-from federation.plan.mock import mock_table
+from federation.plan.made_up.mock import mock_table
 from federation.report.said.finished import Finished, open_run
 from tests.clients.exporting.pmml_rules import SPACE, Evaluator, Invalid
 from tests.clients.exporting.runs import KINDS, run_of

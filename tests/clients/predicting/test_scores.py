@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from clients.data.load import read_csv
-from clients.data.sources import csv_table, numerals, packed
+from clients.data.sources import numerals, packed
+from clients.data.sources.delimited import csv_table
 from clients.predicting.scores import Asked, model_of, predict
 from clients.rules.origin import Origin
 from federation.errors import DataError, InputError, UnusableFile

@@ -27,7 +27,7 @@ from federation.round.signed import is_consent
 from privacy.errors import FaultyServer
 from privacy.ledger.heads import REHEARSED, Head
 from privacy.signing import public_identity
-from server.heads import Heads
+from server.memory.heads import Heads
 from server.voice import Voice
 from tests.clients.rehearsing.stage import REHEARSAL, Clock, Taped, play, stage
 from tests.clients.sites import (

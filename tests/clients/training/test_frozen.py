@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from clients.training import dpsgd, frozen
 from clients.training import slices as slicing
 from clients.training.dpsgd import chosen_route, clipped_gradient
+from clients.training.evaluating.held_out import figures
 from clients.training.frozen import Guard, prepared
-from clients.training.held_out import figures
-from clients.training.moving import require_moving
 from clients.training.per_example import functorch
+from clients.training.screening.moving import require_moving
 from clients.training.sums import PER_RECORD, ROUTES, clipped_sums
 from clients.training.trial import Trial
 from clients.training.work import SiteWork, Trainer
@@ -272,7 +272,7 @@ class Notices(Writes):
 def test_before_the_first_round_a_record_that_writes_by_stealth_is_left_out_alone(how: Any) -> None:
     """Else who is left out of the whole run would follow from one record."""
     from clients.training.isolation import Tally
-    from clients.training.screen import usable
+    from clients.training.screening.screen import usable
 
     features, tally = FEATURES.clone(), Tally()
     features[4] = 40.0

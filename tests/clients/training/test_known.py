@@ -14,11 +14,11 @@ from torch.nn import functional
 
 from clients.training.adapt import adapted
 from clients.training.dpsgd import chosen_route, clipped_gradient
-from clients.training.held_out import figures
+from clients.training.evaluating.held_out import figures
 from clients.training.isolation import Tally, attempt
 from clients.training.known import each, is_known
 from clients.training.precision import mixed
-from clients.training.screen import try_out
+from clients.training.screening.screen import try_out
 from federation.errors import TaskError
 from federation.model.task import Dataset, Task, cross_entropy
 from tests.clients.sites import make_data, make_plan

@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 from clients.training import frozen
 from clients.training.dpsgd import chosen_route, clipped_gradient
 from clients.training.frozen import prepared
-from clients.training.moving import require_moving
+from clients.training.screening.moving import require_moving
 from clients.training.trial import Trial
 from federation.model.base import base_digest, trained
 from privacy.mechanism.clipping import clip_rows

@@ -54,7 +54,7 @@ def test_every_step_is_torchs_to_the_last_bit(
 
 TRAINS = """
 import sys, torch
-from clients.training.screen import try_out
+from clients.training.screening.screen import try_out
 from clients.training.work import Trainer, site_stream, worst_case_seconds
 from federation.model.task import Dataset, build_task
 from federation.model.params import Layout

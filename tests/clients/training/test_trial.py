@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from clients.training.dpsgd import chosen_route
 from clients.training.isolation import FEW, Tally
-from clients.training.screen import screened, try_out
+from clients.training.screening.screen import screened, try_out
 from clients.training.work import Trainer, worst_case_seconds
 from federation.errors import TaskError
 from federation.model.task import Dataset, Task, build_task, cross_entropy, is_built_in
@@ -125,7 +125,7 @@ def test_built_in_models_are_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not is_built_in(Task("mine", Own, cross_entropy))
     assert not is_built_in(Task(task.name, task.model, bce))
     assert not is_built_in(Task(task.name, task.model, task.loss, data=lambda _: make_data(1, 0)))
-    monkeypatch.setattr("clients.training.screen.require_fit", None)
+    monkeypatch.setattr("clients.training.screening.screen.require_fit", None)
     try_out(task, make_data(5, 0), plan, 24)
     trainer = Trainer(task, make_data(5, 0), lambda _: Stream(bytes(32)))
     assert screened(trainer, plan, each_alone=True) is trainer

@@ -13,7 +13,7 @@ import pytest
 
 from federation.audit.examine import audit
 from federation.audit.outcome import Sums
-from federation.sums.record import transcripts_of
+from federation.sums.transcript.record import transcripts_of
 from simulations import messages
 from simulations.world import InProcess
 from tests.federation.audit.audited import edited_report, finished, ids, receipts

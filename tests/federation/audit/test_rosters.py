@@ -56,7 +56,7 @@ def test_a_roster_of_the_same_sites_counts_though_the_consortium_had_another_key
 
 def test_a_crowd_that_never_was_excuses_no_transcript(real: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With so many sites transcripts would take more than the plan has room for."""
-    monkeypatch.setattr("federation.sums.sizes.MAX_GIGABYTES", 1e-4)
+    monkeypatch.setattr("federation.sums.transcript.sizes.MAX_GIGABYTES", 1e-4)
     assert not ids(audit(real), "critical")
     earlier(real, 30)
     rmtree(real / "rounds")

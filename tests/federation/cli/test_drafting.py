@@ -14,7 +14,7 @@ import pytest
 from clients.drafting.invitation import load_invitation
 from clients.policy import load_site
 from federation.identity.roster_file import load_roster
-from federation.plan.mock import mock_table
+from federation.plan.made_up.mock import mock_table
 from federation.plan.plan import load
 from server.link.certificates import own
 from tests import plans

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from federation.plan.mock import mock_table
+from federation.plan.made_up.mock import mock_table
 from federation.plan.plan import load
 from tests import plans
 from tests.clients.drafting.drafts import FAST

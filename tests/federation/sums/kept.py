@@ -11,8 +11,8 @@ from pathlib import Path
 from unittest.mock import patch
 
 from federation.plan.plan import Plan, load
-from federation.sums.evidence import from_bytes, to_bytes
-from federation.sums.record import Content, Heading, Transcript, path_of, write
+from federation.sums.transcript.evidence import from_bytes, to_bytes
+from federation.sums.transcript.record import Content, Heading, Transcript, path_of, write
 from privacy.secagg.messages import wraps_bytes
 from privacy.secagg.opened import Opened, Upload
 from privacy.secagg.ring import packed_size

@@ -14,8 +14,8 @@ from federation.model.task import Dataset
 from federation.plan.measures import better
 from federation.plan.outcomes import Classes
 from federation.report.fairness.words import worse
+from federation.report.figures.scores import BesideAlone, Than
 from federation.report.report import Evaluation
-from federation.report.scores import BesideAlone, Than
 from simulations.fairness.paired import _draws, beside_alone
 from simulations.world import World
 from tests.worlds import plan_of

@@ -10,7 +10,7 @@ import numpy as np
 
 from clients.training.work import Trainer, contribution
 from federation.round.terms import Terms
-from federation.sums.replay import to_packed
+from federation.sums.transcript.replay import to_packed
 from tests.stories.real.relay import Relay, Tap
 
 HANDSHAKE, DATA = 22, 23

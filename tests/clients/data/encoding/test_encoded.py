@@ -17,7 +17,7 @@ from clients.data.encoding.encoded import Encoded, of_numbers, of_texts
 from clients.data.load import read_csv, read_table
 from clients.rules.origin import Origin
 from federation.errors import DataError
-from federation.plan.features import Categorical, Date, Feature, Hashed, Numeric, Words
+from federation.plan.columns.features import Categorical, Date, Feature, Hashed, Numeric, Words
 from federation.plan.tasks import Classification
 
 MARKS = ("", "?", "NA", "-", "null", "n/a")

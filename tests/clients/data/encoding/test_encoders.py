@@ -20,7 +20,7 @@ from clients.rules.origin import Origin
 from federation.audit.examine import audit
 from federation.errors import DataError, OtherEncoder
 from federation.model.task import build_task
-from federation.plan.features import Encoder
+from federation.plan.columns.features import Encoder
 from federation.plan.plan import Plan, load
 from federation.progress import shown_by
 from federation.report.planned import plan_facts

@@ -11,18 +11,18 @@ import pytest
 import torch
 from PIL import Image
 
-from clients.data.described import describe
 from clients.data.encoding.pictures import encoder_of, with_files
 from clients.data.load import read_table, site_data
 from clients.data.populations import fingerprints_under
 from clients.data.rows import shared
 from clients.data.sources.reading import read
 from clients.data.sources.table import Table
+from clients.describing.described import describe
 from clients.policy import Policy
 from clients.rules.origin import Origin
 from federation.errors import DataError
 from federation.model.task import build_task
-from federation.plan.features import Picture
+from federation.plan.columns.features import Picture
 from federation.plan.plan import parse
 from federation.plan.tabular import TabularTask
 from tests.plans import TEXT

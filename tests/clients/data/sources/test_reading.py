@@ -18,8 +18,8 @@ from clients.data.populations import fingerprints_under
 from clients.data.sources.reading import read
 from clients.rules.origin import Origin
 from federation.errors import DataError
+from federation.plan.columns.numeric import MISSING
 from federation.plan.layout import layout
-from federation.plan.numeric import MISSING
 from tests.clients.data.sources.stores import COLUMNS, RULED, SOME, STAGES, STORES, TASK, Rows, Store, csv
 
 SECRET = bytes(32)

@@ -20,7 +20,7 @@ from clients.exporting.rows import made_rows
 from clients.exporting.smaller.changes import STATEMENT, Changes
 from clients.predicting.scores import model_of
 from federation.errors import DataError, InputError
-from federation.plan.mock import mock_table
+from federation.plan.made_up.mock import mock_table
 from federation.report.said.finished import open_run
 from tests.clients.exporting.runs import run_of
 from tests.federation.report.said.runs import ROWS, folder

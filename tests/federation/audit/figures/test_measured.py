@@ -15,8 +15,8 @@ from federation.audit.figures.measured import wrong_with_measures
 from federation.kinds.cells import blocks_of
 from federation.kinds.moments import Numbers, Times
 from federation.plan.plan import load
-from federation.report.evaluated import published
 from federation.report.files import read_report
+from federation.report.telling.evaluated import published
 from tests.federation.audit.audited import edited_report, finished, ids, line_of, receipts, served
 from tests.plans import Changes
 from tests.worlds import text_of

@@ -20,7 +20,7 @@ from federation.audit.outcome import Sums
 from federation.audit.page import audit_lines, summed
 from federation.errors import SumRefused
 from federation.model.params import params_bytes, params_digest
-from federation.sums.record import path_of, transcripts_of
+from federation.sums.transcript.record import path_of, transcripts_of
 from simulations.simulate import Engine
 from tests.federation.audit.audited import finished, ids, receipts
 from tests.federation.audit.sums.test_steps import moved

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from clients.data.folders import find_sites
-from federation.plan.mock import mock_table
+from federation.plan.made_up.mock import mock_table
 from federation.plan.plan import load
 from simulations.tried import count_run
 from tests.federation.command import Command

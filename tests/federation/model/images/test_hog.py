@@ -11,7 +11,7 @@ from torch import Tensor
 from clients.exporting.captured import captured
 from clients.exporting.libraries import quietly
 from federation.model.images.hog import Hog, directed
-from federation.plan.pictures import ORIENTATIONS
+from federation.plan.columns.pictures import ORIENTATIONS
 
 
 def images(count: int, *shape: int, seed: int = 0) -> Tensor:

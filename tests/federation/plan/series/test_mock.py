@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from clients.data.load import read_file
 from clients.rehearsing.records import made_records
 from federation.model.task import build_task
-from federation.plan.mock import mock_table
+from federation.plan.made_up.mock import mock_table
 from federation.plan.tabular import TabularTask
 from tests.outcomes import PANEL, SERIES, WARDS, but
 from tests.plans import Changes, plan_of

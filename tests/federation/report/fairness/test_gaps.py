@@ -8,8 +8,8 @@ import pytest
 from federation.kinds.blocks import Group
 from federation.kinds.cells import Cells
 from federation.report.fairness.gaps import gaps, less
+from federation.report.figures.published import Histogram
 from federation.report.parts import Ranged
-from federation.report.published import Histogram
 from federation.sums.scores import histogram
 from simulations.scoring.intervals import of_share
 

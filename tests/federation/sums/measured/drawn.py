@@ -7,7 +7,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from clients.training.measured import of_numbers, of_times
+from clients.training.evaluating.measured import of_numbers, of_times
 from federation.kinds.moments import Numbers, Times
 from federation.plan.outcomes import Counts, Outcome, Range, Survival
 from simulations.outcomes.judging import judge_of

@@ -8,7 +8,7 @@ from functools import cache
 import pytest
 import torch
 
-from clients.training.measured import of_numbers, of_times
+from clients.training.evaluating.measured import of_numbers, of_times
 from federation.kinds.cells import Group
 from federation.plan.outcomes import Survival
 from federation.sums.measured.told import measured, names_of
