@@ -106,7 +106,9 @@ class Store:
     @classmethod
     def in_memory(cls, first: Entry) -> Store:
         """A journal that begins so and is never in a file."""
-        connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(
+            ":memory:", isolation_level=None, cached_statements=0, check_same_thread=False
+        )
         for table in _SCHEMA:
             connection.execute(table)
         insert(connection, first)
