@@ -17,8 +17,8 @@ help: ## this list
 demo: $(READY) ## five hospitals train a model together, privately; prints where the report is
 	$(BIN)/federation demo hospitals
 
-test: $(READY) ## all tests but those that take minutes each (make stories), in about a quarter of an hour on two cores
-	$(BIN)/python -m pytest -n auto
+test: $(READY) ## all tests but those of extras and those that take minutes each (make stories), in ten minutes on two cores
+	$(BIN)/python -m pytest -n auto -m 'not extras'
 
 test-extras: $(EXTRAS) ## the tests of optional dependencies, which it installs first
 	$(BIN)/python -m pytest -m extras -q -n auto
@@ -43,13 +43,13 @@ check: $(READY) ## format, lint, types, import contracts
 
 bench: $(READY) ## how fast, as ratios to this machine's own limits; writes benchmarks/results.md
 	$(BIN)/python -m benchmarks.simulation
-	$(BIN)/python -m benchmarks.secagg
+	$(BIN)/python -m benchmarks.protocol.secagg
 
 bench-peers: $(READY) $(PEERS)/.ready ## the same work by pfl-research and by Flower on Ray; writes benchmarks/peers.md
 	$(BIN)/python -m benchmarks.peers $(PEERS)/bin/python
 
-bench-exchange: $(READY) ## an exchange over a real Flower, both ways; writes benchmarks/exchange.md
-	$(BIN)/python -m benchmarks.exchange
+bench-exchange: $(READY) ## an exchange over a real Flower, both ways; writes benchmarks/protocol/exchange.md
+	$(BIN)/python -m benchmarks.protocol.exchange
 
 soak: $(READY) ## hours of hostile networks, strange bytes and SIGKILL; writes benchmarks/soak.md
 	$(BIN)/python -m benchmarks.endurance soak $(SCALE)

@@ -17,6 +17,7 @@ from clients.data.readable import require_readable
 from clients.door.callers import Callers
 from clients.door.service import serve_until_signal
 from clients.greeting.greetings import Greetings
+from clients.journal.layers import layers_folder
 from clients.journal.lock import alone
 from clients.journal.restored import RestoreMemory
 from clients.node.fleet import Fleet
@@ -76,6 +77,7 @@ def open_site(path: Path, tell: Callable[[str], None] = untold) -> Site:
         ),
         is_timed=True,
         people=people,
+        layers=layers_folder(rules.journal),
     )
 
 

@@ -1,15 +1,16 @@
 """A site's personal model as a file: trained after the last round of a run, on this site, for this site alone.
 
 The file is made of records without any noise. It is written for its owner only, nothing sends it, and no round ever
-reads it: what is released later is made of the data and of released params, never of this. Nothing is charged, as
-nothing is released. Records of people who withdrew are left out.
+reads it: what is released later is made of the data and of released params, never of this. Where a site keeps
+layers from round to round, the model begins with what the last round left of them. Nothing is charged, as nothing
+is released. Records of people who withdrew are left out.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -18,7 +19,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from clients.data.load import site_data
-from clients.people.leaving_out import without
+from clients.journal.layers import layers_folder
+from clients.people.leaving_out import ended_layers, without
 from clients.people.listed import Withdrawals, list_path, load_list
 from clients.policy import SiteFile, data_files, load_site
 from clients.training.personal import personal_params
@@ -27,7 +29,7 @@ from federation.files import refuse_existing, write_new
 from federation.ledger.export import load_entries
 from federation.model.base import trained
 from federation.model.params import Layout, params_bytes, params_digest
-from federation.model.task import Dataset
+from federation.model.task import Dataset, whole
 from federation.report.said.finished import Finished
 from privacy.errors import LedgerRefusal
 from privacy.ledger import withdrawals as said
@@ -78,23 +80,29 @@ def personal_model(run: Finished, path: Path) -> Personal:
     if known is not None:
         training = without(training, known)
         held_out = None if held_out is None else without(held_out, known)
-    params = personal_params(run.plan, run.task, run.params, training, Stream(os.urandom(32)))
+    own = ended_layers(layers_folder(rules.journal), run.plan, run.id, known)
+    params = personal_params(run.plan, run.task, run.params, training, Stream(os.urandom(32)), own=own)
     return Personal(rules.id, params, training, held_out)
 
 
 def write_personal(run: Finished, site: str, params: Tensor, out: Path) -> None:
     """Write a site's personal params into a new file, for its owner only. UnusableFile if there is one already."""
     refuse_existing(out)
-    model = run.task.model()
+    model = whole(run.task).model()
     Layout.of(model).load(model, params)
     tensors = {name: value.detach().contiguous() for name, value in trained(model).items()}
     told = {"format": _FORMAT, "plan": run.plan.digest, "released": _digest(run), "site": site}
     write_new(out, save(tensors, told | {"private": "false"}), is_secret=True)
 
 
+def with_personal_params(run: Finished, params: Tensor) -> Finished:
+    """The run with a site's personal params in the place of the released ones, also of layers that never travel."""
+    return replace(run, params=params, task=whole(run.task))
+
+
 def read_personal(run: Finished, path: Path) -> Tensor:
     """The params (d,) of a personal model of this run. UnusableFile for any other file."""
-    layout = Layout.of(run.task.model())
+    layout = Layout.of(whole(run.task).model())
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

@@ -23,15 +23,18 @@ prints or writes: a site approves the tasks that it runs.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
 from torch import Tensor
 
 from clients.journal.journal import Journal
+from clients.journal.layers import Layers
+from clients.training.own import Own
 from clients.training.work import Trainer, contribution, fresh_excess
 from federation.errors import FederationError, TaskError
+from federation.model.own import begun_own
 from federation.model.params import params_view
 from federation.round.messages import Invitation
 from federation.round.plays import account_name
@@ -104,6 +107,7 @@ def release(
     excess: bytes = b"",
     present: Present | None = None,
     at: str = "",
+    layers: Layers | None = None,
 ) -> RingVector:
     """This site's vector for the secure sum: integers below 2^ring_bits, of length `terms.length`.
 
@@ -111,7 +115,9 @@ def release(
     kept with it; without one nothing can be taken out. The journal checks `limits`, what the site's policy allows
     at this moment, and `heads`, what others say that they saw of its own and their journals, before the round is
     charged. `present` takes out the records of who withdrew, once they may be read, and says for the ledger who
-    they are. `at` is the minute. Where the clipping norm moves, `params` end with it.
+    they are. `at` is the minute. Where the clipping norm moves, `params` end with it. `layers` are those that the
+    site keeps for itself, where the plan has some: they are on disk before the release is on record, and are not
+    taken up unless it is.
 
     Raises FaultyServer for a norm that no sums lead to, BudgetExceeded, PolicyViolation or LedgerCorrupt before any
     data is read, EncodingOverflow when a delta that is already private, or never was, left the ring's range, and
@@ -123,13 +129,19 @@ def release(
     ended = (
         account_name(terms.plan, terms.run) if terms.is_evaluation else ""
     )  # its model is what is evaluated
+    own = None if layers is None else Own(layers.before(number, begun_own(trainer.task.model), journal))
     sealed = journal.begin(run, number, question, limits, heads, ended, at)
     form = Payload(terms.length, terms.codec.ring_bits)
     if sealed is None:
         beside = excess + cohort_digest(terms) if excess else b""
         here, withdrawn = (trainer, None) if present is None else present(trainer)
+        here = replace(here, own=own)
         sealed = form.seal(_without_text(terms, site, params, here, excess)) + beside
+        if layers is not None and own is not None and own.after is not None:
+            layers.write(number, own.after, sealed)
         journal.release(run, number, sealed, withdrawn)
+    if layers is not None:
+        layers.settle(sealed)
     vector, drawn, _ = form.split(sealed)
     if drawn != excess:
         raise PolicyViolation("a release is kept with another secret of its noise than that of this attempt")

@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from torch import Tensor
 
@@ -24,7 +25,7 @@ from clients.greeting.position import Position
 from clients.greeting.refusals import UnknownRun, asked_to_exit, reason_of
 from clients.journal.journal import Journal
 from clients.participant import Participant, ShareDoesNotOpen, machine_of, require_same_company, settle
-from clients.people.leaving_out import People, seconds_at_most
+from clients.people.leaving_out import People, ended_layers, layers_of, seconds_at_most
 from clients.policy import Policy, consent
 from clients.rehearsing.understudy import Understudy
 from clients.release import Present, excess_of, release
@@ -88,6 +89,7 @@ class Site:
     clock: Callable[[], float] = time.time
     understudy: Understudy | None = None  # takes the site's place in rehearsals
     people: People | None = None  # whose records to leave out
+    layers: Path | None = None  # the folder of those that the site keeps for itself from round to round
     is_timed: bool = False  # whether to measure, when joining, how long the answer to a round may take
     meter: Meter = field(default_factory=Meter.begin, init=False, repr=False)  # since joining: folds go on
     pace: float = field(default=0.0, init=False)  # seconds; see `clients.timing`
@@ -265,13 +267,21 @@ class Site:
         try:
             given = terms, self.member.site, params, trainer, self.journal
             at = minute(self.clock())
-            found = release(*given, limits=limits, heads=shown, excess=excess, present=present, at=at)
+            own = layers_of(self.layers, terms, self.people)
+            found = release(
+                *given, limits=limits, heads=shown, excess=excess, present=present, at=at, layers=own
+            )
             self._tell(joined.trainer or trainer)
             return found
         except EncodingOverflow:
             place = f"round {terms.round}: the update of {self.member.site}"
             hint = "lower training.learning_rate or training.local_steps; what was charged stays charged"
             raise TrainingDiverged(f"{place} left the range of the ring", hint=hint) from None
+
+    def layers_after(self, run: str) -> Tensor | None:
+        """The layers that the site kept for itself in a run, after its last round there."""
+        known = None if self.people is None else self.people.now()
+        return None if self._joined is None else ended_layers(self.layers, self._joined.plan, run, known)
 
     def finish(self, run: bytes, params: bytes) -> Head:
         """The run is over and ended in these params (a digest): rounds that were never begun are returned.

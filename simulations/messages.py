@@ -31,6 +31,7 @@ from simulations.faults.network import Network
 from simulations.faults.playing import Rounds, greeting
 from simulations.faults.rules import Faults
 from simulations.faults.story import Story
+from simulations.sums.shelf import SHELVES
 from simulations.world import OneByOne, World, journal_of, keep_identities, open_sites
 
 
@@ -68,7 +69,7 @@ def play_messages(
     with ExitStack() as stack:
         for rules in world.rules.values():
             stack.enter_context(alone(rules.journal))
-        parties = open_sites(world, journals)
+        parties = open_sites(world, journals, layers=folder.path / "checkpoint" / SHELVES)
         for site in parties.values():
             stack.callback(site.close)
         start = b"" if part is None else part.run
@@ -80,7 +81,10 @@ def play_messages(
             name for name, site in parties.items() if site.journal.begun_in(evaluation_run(run), tests) > 0
         ]
         charged = {name: site.journal.charged(run, evaluation_run(run)) for name, site in parties.items()}
-    return Paid(final, rounds, frozenset(evaluated), charged, tried)
+        layers = {
+            name: found for name, site in parties.items() if (found := site.layers_after(run)) is not None
+        }
+    return Paid(final, rounds, frozenset(evaluated), charged, tried, layers)
 
 
 def _train(

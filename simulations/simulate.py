@@ -34,7 +34,7 @@ from server.run_folder import RunFolder
 from simulations.accounts.run import Paid, Telling, play_accounted
 from simulations.baseline import FOLDER, without_privacy
 from simulations.comparing.alone import MOST_SITES, kept_local_only
-from simulations.comparing.personal import with_personal
+from simulations.comparing.personal import require_one_process, with_personal
 from simulations.fairness.energy import with_energy
 from simulations.fairness.paired import beside_alone, said_at_sites
 from simulations.faults.kept import keep_faults, require_same, suffered
@@ -127,6 +127,7 @@ def simulate(
     started, meter = time.perf_counter(), Meter.begin()
     stage("working out the noise", 0, 0)
     plan, text = with_seed(plan, seed)
+    require_one_process(plan, sites, engine)
     if plan.evaluation.folds is not None:
         from simulations.planned.playing import simulate_planned
 
@@ -194,7 +195,7 @@ def _reported(
         missing={f"baselines.{BARE}": "not made yet"} if compares else {},
     )
     report = with_tables(report, world.plan, paid.state.model, folder.receipts())
-    report = with_personal(report, world, paid.state.model)
+    report = with_personal(report, world, paid.state.model, paid.layers)
     unmasked = UNMASKED if engine in ADDS_UP else ""
     kept = folder.kept(world.roster, paid.state.params.numel(), unmasked)
     told = {"made": Made.now(paid.state.run), "transcripts": kept}
@@ -251,7 +252,8 @@ def _drawn(report: Report, out: Path, stage: Stage) -> Report:
 
 def _compares(world: World) -> bool:
     """A site with a policy of its own is not trained on without privacy, not even for a comparison."""
-    return world.plan.is_private and not world.rules and not world.plan.task_is_tally
+    of_one_model = not (world.plan.task_is_tally or world.plan.kept)
+    return world.plan.is_private and not world.rules and of_one_model
 
 
 def is_measured(number: int, rounds: int) -> bool:

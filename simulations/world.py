@@ -30,6 +30,7 @@ from clients.data.notes import FileRead
 from clients.data.populations import check_pool, claim_pool, fingerprints
 from clients.data.split import split
 from clients.journal.journal import Journal
+from clients.journal.layers import layers_folder
 from clients.people.leaving_out import people_of, without
 from clients.people.listed import list_path, load_list
 from clients.policy import Policy, SiteFile, consent, load_site
@@ -228,13 +229,18 @@ def journal_of(world: World, name: str, journals: Path) -> Path:
     return rules.journal if rules else journals / f"{name}.sqlite"
 
 
-def open_sites(world: World, journals: Path, names: Collection[str] | None = None) -> dict[str, Site]:
+def open_sites(
+    world: World, journals: Path, names: Collection[str] | None = None, layers: Path | None = None
+) -> dict[str, Site]:
     """The sites, each with its journal open: its own if it brought a site.toml, else one in `journals`.
 
-    Those of these `names`; by default all.
+    Those of these `names`; by default all. `layers`: where simulated sites keep layers for themselves.
     """
     asked = world.members if names is None else [one for one in world.members if one.site in names]
-    return {member.site: _site(world, member, journals) for member in asked}
+    return {
+        member.site: _site(world, member, journals, None if layers is None else layers / member.site)
+        for member in asked
+    }
 
 
 def records_of(plan: Plan, task: Task, entry: SiteFiles) -> tuple[Dataset, Dataset | None]:
@@ -290,7 +296,7 @@ def _without(rules: SiteFile, train: Dataset, test: Dataset | None) -> Parts:
     return without(train, known), held_out if held_out is None or len(held_out) else None
 
 
-def _site(world: World, member: Member, journals: Path) -> Site:
+def _site(world: World, member: Member, journals: Path, layers: Path | None) -> Site:
     plan, name, rules = world.plan, member.site, world.rules.get(member.site)
     path = journal_of(world, name, journals)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -310,9 +316,9 @@ def _site(world: World, member: Member, journals: Path) -> Site:
     pinned = frozenset({public_identity(world.consortium)})
     trust = Trust(pinned, quorum=1, serial=0, identity=key)
     if people is None:
-        return Site(member, trust, lambda: policy, journal, load=lambda _: trainer)
-    taken = people.taken
-    return Site(member, trust, lambda: policy, journal, load=lambda _: taken(trainer), people=people)
+        return Site(member, trust, lambda: policy, journal, load=lambda _: trainer, layers=layers)
+    taken, own = people.taken, layers_folder(path)
+    return Site(member, trust, lambda: policy, journal, lambda _: taken(trainer), people=people, layers=own)
 
 
 class InProcess:

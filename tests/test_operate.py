@@ -191,6 +191,7 @@ def test_every_file_that_a_run_leaves_is_on_the_page_and_every_one_on_the_page_i
         "finished/HASH.json",
         "HASH.json",
         "fold-N/",  # tests/server/folds
+        "journal.sqlite.layers/RUN.safetensors",  # tests/clients/test_kept_layers.py
         *("model.onnx", "model.pt2", "model.safetensors", "model.pmml"),  # tests/clients/exporting
         "auditor.key",  # tests/federation/audit/bundle
         *(

@@ -44,6 +44,7 @@ def measured(plan: Plan, site: str, tell: Tells = lambda _what: _silent, seconds
     bounds = max(2, _CONTRIBUTIONS // sites), max(2, _RELEASES // steps)
     most = min(max(plan.federation.rounds, _ROUNDS), *bounds)
     moved = reach(plan, site, sites, tell("one record more, and one less"))
+    plan = plan.model_copy(update={"personal": None})  # the canaries' model has one layer, which travels
     made = canaries(_places(plan, sites, most * steps), plan, Stream(os.urandom(32)))
     stage = Stage(plan, site, made, sites)
     seen = played(stage, most, seconds, tell("rounds with canaries"))

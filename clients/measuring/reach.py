@@ -67,7 +67,7 @@ def reach(plan: Plan, site: str, sites: int, tell: Tell = lambda _done, _total: 
         tell(number, len(cases))
         farthest = max(farthest, _moved(terms, site, task, params, data, without))
     tell(len(cases), len(cases))
-    return Moved(farthest, math.sqrt(terms.dimension) * terms.kind.mechanism(terms.parties).step)
+    return Moved(farthest, math.sqrt(terms.dimension + plan.kept) * terms.kind.mechanism(terms.parties).step)
 
 
 def _heaviest_last(task: Task, mock: Dataset) -> Dataset:

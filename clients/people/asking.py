@@ -13,6 +13,7 @@ from pathlib import Path
 
 from clients.data.people import no_name
 from clients.data.sources.reading import parsed
+from clients.journal.layers import forget_layers, layers_folder
 from clients.journal.lock import alone
 from clients.people.descent import Gone, Release, gone, releases
 from clients.people.listed import Line, Withdrawals, alone_with, list_path, load_list, write_list
@@ -84,6 +85,7 @@ def withdraw(path: Path, ids: Sequence[str], today: str, *, undo: bool = False, 
         lines = tuple(Line(mark, today, undo) for mark in new)
         known = replace(before, lines=(*before.lines, *lines))
         write_list(place, known)
+        forget_layers(layers_folder(rules.journal))  # a run that goes on begins them anew
     made, fresh = releases(entries, known), {line.mark for line in lines}
     alone_ = tuple(each for each in gone(made, known) if known.lines[each.number - 1].mark in fresh)
     return Told(known, made, len(new), len(names) - len(new), _seen(rules, path, column, names), alone_)

@@ -15,14 +15,18 @@ import torch
 from torch import Tensor
 
 from clients.journal.journal import Journal
+from clients.journal.layers import Layers
 from clients.people.listed import Withdrawals, begun, list_path, load_list
 from clients.policy import SiteFile
 from clients.training.local import made_up
 from clients.training.work import Trainer
 from federation.model.task import Dataset
+from federation.plan.plan import Plan
+from federation.round.terms import Terms
 from privacy.errors import PolicyViolation, RecordsUnavailable
 from privacy.ledger import withdrawals as said
 from privacy.ledger.chain import Entry
+from privacy.wire import digest
 
 _MANY = 1000  # people who withdraw at once, for whom the timing padding has room
 
@@ -70,6 +74,33 @@ class People:
             self._done = present(trainer, known), known
         self._told = len(known.lines)
         return self._done[0], known.commitment
+
+
+def layers_of(folder: Path | None, terms: Terms, people: People | None) -> Layers | None:
+    """The layers that a site keeps in the run of these terms, for the list as it stands; None for none."""
+    if folder is None or not terms.plan.kept or terms.is_evaluation:
+        return None
+    return _layers(folder, terms.plan, terms.account[0], None if people is None else people.now())
+
+
+def ended_layers(folder: Path | None, plan: Plan, run: str, known: Withdrawals | None) -> Tensor | None:
+    """What the last round of a run left of them; None for nothing."""
+    return None if folder is None or not plan.kept else _layers(folder, plan, run, known).ended()
+
+
+def _layers(folder: Path, plan: Plan, run: str, known: Withdrawals | None) -> Layers:
+    listed = "" if known is None else _listed(known)
+    return Layers(folder, run, noised=is_noised(plan), people=listed)
+
+
+def is_noised(plan: Plan) -> bool:
+    """Whether the layers that sites keep are made of noised steps alone, each of which is charged."""
+    return plan.privacy.noise == "site" and plan.privacy.unit != "client"
+
+
+def _listed(known: Withdrawals) -> str:
+    """What stands for the list in a file that nobody else may read."""
+    return digest("federation/layers/people/1", *known.marks()).hex()
 
 
 def seconds_at_most(like: Dataset, size: int) -> float:

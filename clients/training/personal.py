@@ -22,24 +22,35 @@ from clients.training.isolation import Tally, draws_apart, listening
 from clients.training.local import local_delta, plain_gradient
 from federation.errors import FederationError, TaskError, TrainingDiverged
 from federation.model.base import is_of, require_layers, trained
+from federation.model.own import Parts, begun_own
 from federation.model.params import Layout
-from federation.model.task import Dataset, Task
+from federation.model.task import Dataset, Task, whole
 from federation.plan.plan import Plan
 from privacy.errors import PrivacyError
 from privacy.mechanism.noise import Stream
 
 
 def personal_params(
-    plan: Plan, task: Task, params: Tensor, data: Dataset, stream: Stream, tally: Tally | None = None
+    plan: Plan,
+    task: Task,
+    params: Tensor,
+    data: Dataset,
+    stream: Stream,
+    tally: Tally | None = None,
+    own: Tensor | None = None,
 ) -> Tensor:
     """Params (d,) of a site's own from the released `params`, which are returned where the site has no records.
 
+    Where layers never travel, d counts them, and `own` is what the site kept of them: without, they begin anew.
     `data` is what the site trains on; held-out records stay out. TrainingDiverged where steps end in no number;
     TaskError for what the task's code raised, without its text.
     """
     rules = plan.personal
     if rules is None:
         raise ValueError("the plan has no personal model")
+    if plan.kept:
+        kept = begun_own(task.model) if own is None else own
+        params, task = Parts.of_factory(task.model).united(params, kept), whole(task)
     if len(data) == 0:
         return params.clone()
     training = plan.training.model_copy(
@@ -48,13 +59,13 @@ def personal_params(
     try:
         with listening(), draws_apart():
             model = task.model()
-            whole = Layout.of(model)
-            whole.load(model, params)
+            layout = Layout.of(model)
+            layout.load(model, params)
             keep_only(model, rules.layers)
             gradient = plain_gradient(model.train(), task.loss, tally, task.class_weights)
             everyone = Dataset(data.features, data.labels)  # nobody is clipped, so nobody is drawn whole
             delta = local_delta(model, everyone, training, len(data), stream, gradient, lambda total: total)
-            found = moved(params, model, whole, delta)
+            found = moved(params, model, layout, delta)
     except (FederationError, PrivacyError):
         raise
     except (Exception, SystemExit) as error:

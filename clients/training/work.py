@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -22,12 +22,14 @@ from clients.training.evaluating.held_out import figures
 from clients.training.frozen import Guard, fitting, prepared
 from clients.training.isolation import FEW, Tally, coins, draws_apart, listening
 from clients.training.local import Finish, Gradient, local_delta, made_up, plain_gradient, poisson_batch
+from clients.training.own import Own
 from clients.training.places import HERE, Place
 from federation.errors import DataError
 from federation.kinds.base import Work
 from federation.model.base import Kept, require_base
+from federation.model.own import Parts, begun_own
 from federation.model.params import Layout
-from federation.model.task import Dataset, Task, is_built_in
+from federation.model.task import Dataset, Task, is_built_in, whole
 from federation.plan.plan import Plan
 from federation.round.parts import secrets_of, streams_of
 from federation.round.sent import first_norm, joined, model_of, norm_of
@@ -49,6 +51,7 @@ class Trainer:
     held_out: Dataset | None = None  # for a published evaluation
     tally: Tally = field(default_factory=Tally)  # of records on which the task's code raised
     place: Place = HERE  # where gradients are computed
+    own: Own | None = field(default=None, repr=False)  # in one round, where layers never travel
 
 
 def contribution(
@@ -81,7 +84,9 @@ class SiteWork:
     """One site in one round (`federation.kinds.base.Work`). Batches follow from the secret stream.
 
     `params` is what was sent: with the norm to clip to behind the params, where the plan has it move.
-    `rows` are those of the batch of each step, where a simulation drew them from the stream before.
+    `rows` are those of the batch of each step, where a simulation drew them from the stream before. Where layers
+    never travel, all of the model is trained, and clipped and noised as one where records are; what is returned is
+    the part that travels, and the trainer's `own` gets the rest.
     """
 
     terms: Terms
@@ -143,7 +148,13 @@ class SiteWork:
         stream = self.stream.derive("batches") if self.rows is None else self.stream
         with self._kept(model):
             given = model, data, training, size, stream, gradient, finish, self.rows
-            return local_delta(*given, wide=wide, sent=model_of(self.terms, self.params))
+            delta = local_delta(*given, wide=wide, sent=model_of(self.terms, self.params))
+        if self._parts is None:
+            return delta
+        travels, own = self._parts.parted(delta)
+        if self.trainer.own is not None:
+            self.trainer.own.move(own)
+        return travels
 
     def _population(self) -> Dataset:
         return population(self.terms, self.trainer.data)
@@ -152,13 +163,22 @@ class SiteWork:
     def _expected(self) -> float:
         return self.terms.plan.training.sample_rate * self.terms.size(self.site)
 
+    @cached_property
+    def _parts(self) -> Parts | None:
+        """What of the model travels; None if all does."""
+        return Parts.of_factory(self.trainer.task.model) if self.terms.plan.kept else None
+
     def _model(self, dtype: torch.dtype) -> nn.Module:
-        task = self.trainer.task
+        task, params = whole(self.trainer.task), model_of(self.terms, self.params)
+        if self._parts is not None:
+            own = self.trainer.own
+            before = begun_own(self.trainer.task.model) if own is None else own.before
+            params = self._parts.united(params, before)
         with draws_apart():  # a model's code may draw what params replace, or seed the generator
             model = task.model()
         if not isinstance(task.model, Kept):
             require_base(self.terms.plan, task.name, model)
-        Layout.of(model).load(model, model_of(self.terms, self.params))
+        Layout.of(model).load(model, params)
         return prepared(model, dtype, apart=self.trainer.place.apart)
 
     @contextmanager

@@ -305,12 +305,17 @@ class Personal(Table):
     `pull` is MR-MTL's lambda (Liu et al. 2022): each step's gradient gets it times the way from the released model.
     `layers` are those that a site makes its own, by name, such as "2" or "encoder.head"; absent, all of them.
     Nothing of it leaves a site, so it costs no privacy.
+
+    `kept`: these layers never travel. Each site trains them in every round beside the shared ones, and keeps them
+    for itself from round to round. It is how many numbers they hold, so that everybody knows how long the rest is:
+    `federation check` prints it. Absent, all layers travel, and a site's own are made after the last round alone.
     """
 
     steps: _Positive = Field(examples=["50"])
     learning_rate: float = Field(gt=0, le=_MAX_COUNT, examples=["0.1"])
     pull: float | None = Field(default=None, ge=0, le=_MAX_COUNT, examples=["0.1"])
     layers: Texts | None = Field(default=None, examples=['["2"]'])
+    kept: _Positive | None = Field(default=None, examples=["34"])
 
     @field_validator("layers")
     @classmethod
@@ -333,6 +338,12 @@ class Personal(Table):
             )
         return self
 
+    @model_validator(mode="after")
+    def _keeps_what_is_named(self) -> Self:
+        if self.kept is not None and self.layers is None:
+            raise missing("layers", 'layers = ["2"]')
+        return self
+
 
 class Rules(Table):
     """The tables of a plan. `Plan` gives the task its type; a kind of release reads all tables but the task."""
@@ -348,3 +359,8 @@ class Rules(Table):
     base: Base | None = Field(default=None, examples=["[base]"])
     purpose: Purpose | None = Field(default=None, examples=["[purpose]"])
     personal: Personal | None = Field(default=None, examples=["[personal]"])
+
+    @property
+    def kept(self) -> int:
+        """How many numbers of the model each site keeps for itself from round to round; 0 where all travel."""
+        return 0 if self.personal is None else self.personal.kept or 0

@@ -18,6 +18,7 @@ from federation.kinds.base import Draws, Kind, Parties, Rows, Work, Works, grid,
 from federation.kinds.noised import rounded
 from privacy.accounting.events import Event, NonPrivateEvent
 from privacy.errors import UnsafeParameters
+from privacy.mechanism.gaussian import GaussianMechanism
 from privacy.mechanism.noise import Stream
 
 if TYPE_CHECKING:
@@ -127,6 +128,12 @@ class NoisedSteps(FixedPoint):
     def knows_its_noise(self) -> bool:
         """For SGD, which is linear."""
         return self.rules.training.optimizer == "sgd"
+
+    @once
+    def mechanism(self, parties: Parties) -> GaussianMechanism:
+        """Of a step, in which layers that sites keep are clipped and noised with the others, as one vector."""
+        travels = super().mechanism(parties)
+        return replace(travels, dimension=parties.dimension + self.rules.kept)
 
     def bound(self, parties: Parties) -> float:
         """Largest magnitude of one coordinate of a step's clipped sum."""

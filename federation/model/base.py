@@ -27,12 +27,34 @@ from federation.plan.plan import Plan
 from privacy.wire import Writer, digest
 
 _LABEL: Final = "federation/base/1"
+_OWN: Final = "_layers_of_its_own"
 _WHAT_TO_WRITE = 'under [base] of the plan: digest = "{}", and trained_on = "..." in words'
 
 
 def trained(module: nn.Module) -> dict[str, nn.Parameter]:
-    """The parameters that are trained, by name, in the model's order: all that travels."""
-    return {name: each for name, each in module.named_parameters() if each.requires_grad}
+    """The parameters that are trained, by name, in the model's order: all that travels.
+
+    Layers that a site keeps for itself do not, unless the model is `whole`.
+    """
+    own = own_layers(module)
+    return {
+        name: each
+        for name, each in module.named_parameters()
+        if each.requires_grad and not any(is_of(name, layer) for layer in own)
+    }
+
+
+def own_layers(module: nn.Module) -> tuple[str, ...]:
+    """The layers that sites keep for themselves, by name (`federation.model.own`); empty where all travel."""
+    found: tuple[str, ...] = vars(module).get(_OWN, ())
+    return found
+
+
+def marked(module: nn.Module, layers: tuple[str, ...]) -> nn.Module:
+    """The model itself, of which these layers do not travel."""
+    if layers:
+        setattr(module, _OWN, layers)
+    return module
 
 
 def require_layers(module: nn.Module, layers: Sequence[str]) -> None:
@@ -111,19 +133,21 @@ def require_base(plan: Plan, name: str, module: nn.Module) -> None:
 class Kept:
     """A factory that was called once, with a plan's seed, and whose model every call copies.
 
-    To load a large base takes seconds. No copy is ever made of a model that has seen records.
+    To load a large base takes seconds. No copy is ever made of a model that has seen records. `own` are the layers
+    that do not travel: each copy has them as the plan's seed makes them.
     """
 
     factory: Callable[[], nn.Module]
     seed: int
     module: nn.Module = field(repr=False)
+    own: tuple[str, ...] = ()
 
     def __call__(self) -> nn.Module:
-        return copy.deepcopy(self.module)
+        return marked(copy.deepcopy(self.module), self.own)
 
     def begun(self, seed: int) -> nn.Module:
         """The model as the factory makes it with this seed."""
-        return self() if seed == self.seed else self.factory()
+        return self() if seed == self.seed else marked(self.factory(), self.own)
 
 
 def shared(module: nn.Module) -> nn.Module:

@@ -21,9 +21,9 @@ FORWARD: Final = 32
 
 
 def known_dimension(plan: Plan) -> int | None:
-    """How many parameters the plan's model has, if it is one of ours; None if only code of the user's own knows."""
+    """How many parameters travel, if the plan's model is one of ours; None if only the model itself knows."""
     table = plan.task
-    if not isinstance(table, TabularTask) or table.model not in MODELS:
+    if plan.kept or not isinstance(table, TabularTask) or table.model not in MODELS:
         return None
     inputs, outputs = table.inputs, table.outcome.outputs
     if isinstance(table.outcome, Tally):

@@ -23,6 +23,7 @@ from federation.model.builtin import OF_WINDOWS, factory, imported, is_built_in_
 from federation.model.code import require_here
 from federation.model.losses import Hinge, Known
 from federation.model.outcomes import loss_of
+from federation.model.own import of_all_layers, own_of, require_kept
 from federation.model.params import Layout
 from federation.plan.identifiers import digest_of
 from federation.plan.outcomes import Classes, Outcome
@@ -131,8 +132,9 @@ def build_task(plan: Plan) -> Task:
         Layout.of(model)
         require_base(plan, task.name, model)
         require_layers(model, (plan.personal and plan.personal.layers) or ())
-        if has_base(model):
-            task = replace(task, model=Kept(task.model, plan.federation.seed, model))
+        require_kept(plan, model)
+        if has_base(model) or plan.kept:
+            task = replace(task, model=Kept(task.model, plan.federation.seed, model, own_of(plan)))
             model = _model(task)
         if isinstance(table, TabularTask):
             _check_outputs(model, table)
@@ -160,8 +162,14 @@ def is_built_in(task: Task) -> bool:
 
     Data that a function of the user's own reads may have a label that the model has no output for.
     """
-    model = task.model.func if isinstance(task.model, partial) else None
+    factory = task.model.factory if isinstance(task.model, Kept) else task.model
+    model = factory.func if isinstance(factory, partial) else None
     return task.data is None and is_ours(task.loss) and is_built_in_factory(model)
+
+
+def whole(task: Task) -> Task:
+    """The task with all layers of its model, also those that sites keep for themselves: what a site trains."""
+    return replace(task, model=of_all_layers(task.model))
 
 
 def is_ours(loss: object) -> bool:

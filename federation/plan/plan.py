@@ -33,6 +33,7 @@ from federation.kinds.updates import NoisedSteps, PlainUpdate
 from federation.plan.cells import check_cells
 from federation.plan.measures import check_metrics
 from federation.plan.outcomes import Classes
+from federation.plan.personal import check_personal
 from federation.plan.series.tasks import check_whole
 from federation.plan.tabular import CODE, KINDS, MODELS, TabularTask
 from federation.plan.tallies.chosen import TabularKind, settled
@@ -382,9 +383,8 @@ def _figures_fit(plan: Plan) -> None:
 
 
 def _personal_fits(plan: Plan) -> None:
-    """A personal model is trained further; a table of counts has none."""
-    if plan.personal is not None and plan.task_is_tally:
-        raise Mistake("means nothing where nothing is trained", "remove the table", ("personal",))
+    """What a site keeps for itself may enter no release beyond what is charged."""
+    check_personal(plan, trains=not plan.task_is_tally)
 
 
 def _metrics_exist(plan: Plan) -> None:

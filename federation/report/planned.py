@@ -136,7 +136,11 @@ def _personal(plan: Plan) -> dict[str, Any]:
     pull = "" if rules.pull is None else f", pulled back by {rules.pull:g}"
     layers = "" if rules.layers is None else f" of {', '.join(rules.layers)}"
     steps = f"{rules.steps} steps{layers} at {rules.learning_rate:g}{pull}"
-    return {"personal": f"{steps}, after the last round; it never leaves its site"}
+    found = {"personal": f"{steps}, after the last round; it never leaves its site"}
+    if rules.kept:
+        told = "trained in every round, and never sent: each site keeps its own"
+        found["kept_layers"] = f"{', '.join(rules.layers or ())} ({rules.kept:,} numbers), {told}"
+    return found
 
 
 def _groups(plan: Plan, sites: int) -> dict[str, Any]:

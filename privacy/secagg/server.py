@@ -272,7 +272,7 @@ class ServerMachine:
         upload = upload_of(vector, masked.wraps, self._bound.accepted(self._taken[slot]))
         vote = Vote(upload, masked.signature)
         if not is_cast(vote, self._keys[slot], self.transcript, self._sharers):
-            raise MalformedMessage("its masked vector is not signed for these params, sharers and shares")
+            raise MalformedMessage("its masked vector is not signed for this params, sharers and shares")
         try:
             add(self._total, masked.packed, bits, vector)
         except MalformedMessage as error:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from clients.journal.lock import alone
 from clients.site import Site
@@ -31,6 +33,7 @@ from simulations.faults.rules import Faults
 from simulations.faults.story import Story
 from simulations.sums.adding import Adding, Adds
 from simulations.sums.making import adding_of
+from simulations.sums.shelf import SHELVES
 from simulations.vectorized import Cohorts, evaluate_vectorized, run_vectorized
 from simulations.world import World, keep_identities, open_sites
 
@@ -44,6 +47,7 @@ class Paid:
     evaluated: frozenset[str]
     charged: Mapping[str, Sequence[Charge]]
     tried: Tried | None
+    layers: Mapping[str, Tensor] = field(default_factory=dict, repr=False)  # that each site kept for itself
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ def play_accounted(
             site.join(state.run, world.plan, world.roster)
         book = Book.open(path, world.plan, state.run, names, world.roster.read())
         stack.callback(book.close)
-        book.prompt = bool(own)
+        book.prompt = bool(own or world.plan.kept)  # files of kept layers are of the last rounds alone
         return _Accounted(folder, world, telling, book, own, device, adds, faults).played(state)
 
 
@@ -97,7 +101,12 @@ class _Accounted:
             stale.unlink()  # of a process that was stopped; written again when this one ends
         tried, run = self.telling.count(state.run.hex()), state.run.hex()
         begins, device = self.book.begins, self.device
-        adding = adding_of(self.world.plan, self.world, self.own, device=device, begins=begins)
+        shelves = self.folder.path / "checkpoint" / SHELVES
+        adding = adding_of(
+            self.world.plan, self.world, self.own, device=device, begins=begins, shelves=shelves
+        )
+        if adding.shelf is not None:
+            adding.shelf.go_on(state.round)
         adding = self.adds(self.world.plan, adding)
         with self.folder.keeping_refusal(state):
             try:
@@ -114,7 +123,8 @@ class _Accounted:
             rounds[name] = site.journal.rounds_begun(run)
             charged[name] = site.journal.charged(run, evaluation_run(run))
             evaluated |= {name} if site.journal.rounds_begun(evaluation_run(run)) else set()
-        return Paid(state, rounds, frozenset(evaluated), charged, tried)
+        layers = {} if adding.shelf is None else adding.shelf.ended()
+        return Paid(state, rounds, frozenset(evaluated), charged, tried, layers)
 
     def _rounds(
         self, state: ServerState, adding: Adding

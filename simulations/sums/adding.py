@@ -28,7 +28,8 @@ from federation.round.terms import Terms
 from privacy.errors import PrivacyError
 from privacy.mechanism.encoding import EncodingOverflow, RingVector
 from simulations.cohort.program import CohortProgram
-from simulations.sums.works import Chance, Together
+from simulations.sums.shelf import Shelf
+from simulations.sums.works import Chance, OneByOne, Together
 
 _log = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ class Adding:
     tally: Tally = field(default_factory=Tally)
     begins: Begins = lambda _terms, _params, _charged: None
     prepares: Callable[[Terms], None] = lambda _: None
+    shelf: Shelf | None = None  # of layers that simulated sites keep for themselves
 
     def prepare(self, terms: Terms) -> None:
         """Before the first round, of which these are the terms: what follows from plan, model and sizes alone.
@@ -75,6 +77,8 @@ class Adding:
         simulated = tuple(name for name in survivors if name not in self.own) if self.own else survivors
         lost = len(terms.members) - len(survivors)
         total = self.simulated(terms, simulated, params, lost)
+        if self.shelf is not None:
+            self.shelf.write(terms.round)
         levels = terms.levels if terms.takes_out else None
         reduced = survivors if levels is not None and levels.level(lost) < levels.secrets else ()
         if not released:
@@ -146,5 +150,14 @@ def all_at_once(program: CohortProgram, trainers: Mapping[str, Trainer]) -> Work
 
     def works(terms: Terms, names: tuple[str, ...], params: Tensor, chance: Chance) -> Works:
         return Together(terms, names, params, trainers, program, chance)
+
+    return works
+
+
+def one_by_one(trainers: Mapping[str, Trainer], shelf: Shelf) -> WorksOf:
+    """Each site by its own code, with the layers that it keeps for itself."""
+
+    def works(terms: Terms, names: tuple[str, ...], params: Tensor, _: Chance) -> Works:
+        return OneByOne(terms, names, params, trainers, shelf=shelf)
 
     return works

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
@@ -18,6 +18,7 @@ from privacy.mechanism.encoding import Words
 from privacy.mechanism.noise import Stream
 from privacy.mechanism.repeatable import Repeatables
 from simulations.cohort.program import CohortProgram
+from simulations.sums.shelf import Shelf
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,9 @@ class OneByOne:
     names: tuple[str, ...]
     params: Tensor = field(repr=False)
     trainers: Mapping[str, Trainer] = field(repr=False)
+    shelf: Shelf | None = field(
+        default=None, repr=False, kw_only=True
+    )  # where sites keep layers for themselves
 
     @property
     def clipping_norm(self) -> float:
@@ -60,6 +64,8 @@ class OneByOne:
         """The work of one."""
         name = self.names[place]
         trainer = self.trainers[name]
+        if self.shelf is not None:
+            trainer = replace(trainer, own=self.shelf.own(name, self.terms.round))
         stream = trainer.stream(self.terms.round)
         return Alone(SiteWork(self.terms, name, self.params, trainer, stream), stream)
 

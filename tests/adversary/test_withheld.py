@@ -57,7 +57,13 @@ COLLUDING = [
     Case(40, 1, (11, 30), bad=1),
 ]
 CASES = [*EVERY_VICTIM, *LARGER, *RING, *SEVERAL, *COLLUDING]
-READ = [*EVERY_VICTIM, LARGER[0], RING[0], *SEVERAL, *COLLUDING[:-1]]  # a control needs no second large cohort
+READ = [
+    *EVERY_VICTIM,
+    LARGER[0],
+    RING[0],
+    *SEVERAL,
+    *COLLUDING[:-1],
+]  # a control needs no second large cohort
 
 
 def test_the_large_cohorts_are_rings() -> None:

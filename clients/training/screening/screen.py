@@ -32,7 +32,7 @@ from federation.errors import TaskError
 from federation.kinds.base import Parties
 from federation.model.base import shared, trained
 from federation.model.params import Layout, initial_params
-from federation.model.task import Dataset, Task, is_built_in
+from federation.model.task import Dataset, Task, is_built_in, whole
 from federation.plan.plan import Plan
 
 _AT_ONCE = 256
@@ -43,8 +43,9 @@ def try_out(task: Task, like: Dataset, plan: Plan, size: int, place: Place = HER
     """TaskError unless the task's code does right by made-up records of the shape of `like`, for a site of `size`.
 
     Built-in models on built-in losses are not tried: they cannot raise. A device is: it has to find the gradients
-    that the processor finds.
+    that the processor finds. Layers that sites keep are trained as well as those that travel.
     """
+    task = whole(task)
     if place.apart:
         _require_same(task, like, plan, place)
     if is_built_in(task):
@@ -105,7 +106,7 @@ def usable(task: Task, data: Dataset, plan: Plan, tally: Tally, *, each_alone: b
     """
     if is_built_in(task) or len(data) == 0:
         return data
-    run = _Run(task, plan, data)
+    run = _Run(whole(task), plan, data)
     with listening(), torch.random.fork_rng(devices=[]):
         each_alone = each_alone and run.seconds_each() * len(data) < plan.cohort.deadline_seconds / 2
         parts = list(apart(run, len(data), tally, 1 if each_alone else _AT_ONCE))

@@ -53,6 +53,8 @@ def personal(
 
 def _gain(run: Finished, made: Personal) -> list[Any]:
     """What the personal model gains on held-out records, in lines."""
+    from clients.personal import with_personal_params
+    from clients.predicting.scores import model_of
     from federation.report.numbers import figure
     from federation.words import many
     from simulations.fairness.paired import gained
@@ -62,7 +64,8 @@ def _gain(run: Finished, made: Personal) -> list[Any]:
     if held is None or len(held) == 0:
         return ["No records are held out at this site, so nothing tells whether it is better."]
     judge, outcome = judge_of(run.task.predicts), run.task.predicts
-    said = [judge.predict(_with(run, params), held.features) for params in (run.params, made.params)]
+    ours = with_personal_params(run, made.params)
+    said = [judge.predict(model_of(one), held.features) for one in (run, ours)]
     shared, own = (judge.measured(one, held.labels, rules.metrics, rules.threshold) for one in said)
     lines = [
         f"{name.replace('_', ' ')}: released {figure(shared[name])}, personal {figure(own[name])}"
@@ -73,11 +76,3 @@ def _gain(run: Finished, made: Personal) -> list[Any]:
     on = f"on {many(len(held), 'record')}"
     told = f"gain in {rules.metrics[0].replace('_', ' ')}: {figure(gain.gain)}{spread}, {on}"
     return [*lines, told, _HERE_ONLY]
-
-
-def _with(run: Finished, params: Any) -> Any:
-    from federation.model.params import Layout
-
-    model = run.task.model()
-    Layout.of(model).load(model, params)
-    return model.eval()

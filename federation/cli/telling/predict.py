@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -93,11 +92,17 @@ def predict(
 
 def _personal(run: Finished, path: Path | None) -> Finished:
     """The run with the params of a site's personal model, if one is named."""
-    if path is None:
-        return run
-    from clients.personal import read_personal
+    from clients.personal import read_personal, with_personal_params
 
-    return replace(run, params=read_personal(run, path))
+    if path is None:
+        if run.plan.kept:
+            layers = ", ".join((run.plan.personal and run.plan.personal.layers) or ())
+            hint = "score by a site's own model: --personal FILE, which federation personal makes"
+            raise InputError(
+                f"layers {layers} are each site's own, and the released model has none", hint=hint
+            )
+        return run
+    return with_personal_params(run, read_personal(run, path))
 
 
 def _explained(reasons: str | None) -> int | str | None:

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from federation import audit_run, simulate
+from federation.errors import InputError
 from federation.plan.plan import parse
+from federation.report.receipt import Receipt
+from federation.report.report import Report
+from simulations.simulate import Engine
+from simulations.virtual.population import Population
 from tests.worlds import rows_of, text_of, write_csv
 
 TABLE = "\n[personal]\nsteps = 60\nlearning_rate = 0.5\n"
@@ -39,6 +47,47 @@ def test_a_site_unlike_the_others_gains_most(tmp_path: Path) -> None:
         )
     assert audit_run(tmp_path / "run").verdict == "pass"
     assert "personal model over the released one" in (tmp_path / "run" / "report.html").read_text("utf-8")
+
+
+KEPT = '\n[personal]\nsteps = 10\nlearning_rate = 0.5\nlayers = ["2"]\nkept = 130\n'
+NET = {"task.model": "mlp", "training.learning_rate": 0.5, "training.local_steps": 3}
+
+
+def test_layers_that_never_travel_serve_the_site_that_is_unlike_the_others(tmp_path: Path) -> None:
+    """The same by message and as a sum; killed in between, a run goes on from what sites had kept."""
+    plan, sites = parse(text_of(NET, rounds=5) + KEPT), unlike_sites(tmp_path / "sites")
+    runs: dict[str, Report] = {"protocol": simulate(plan, sites, tmp_path / "protocol", engine="protocol")}
+
+    def killed(receipt: Receipt, _: object) -> None:
+        if receipt.round == 3:
+            raise KeyboardInterrupt
+
+    engines: tuple[Engine, ...] = ("vectorized", "protocol")
+    for engine in engines:
+        out = tmp_path / f"{engine}-killed"
+        with pytest.raises(KeyboardInterrupt):
+            simulate(plan, sites, out, engine=engine, progress=killed)
+        runs[out.name] = simulate(plan, sites, out, engine=engine)
+    first = load_file(tmp_path / "protocol" / "params.safetensors")
+    assert first.keys() == {"0.weight", "0.bias"}
+    for name, report in runs.items():
+        found = load_file(tmp_path / name / "params.safetensors")
+        torch.testing.assert_close(found, first, rtol=0, atol=1e-5)
+        assert report.evaluation.personal.keys() == {"ash", "birch", "cedar"}
+        assert all((one["accuracy"] or 0) > 0.7 for one in report.evaluation.personal.values())
+        assert "without_privacy" not in report.evaluation.baselines
+        assert audit_run(tmp_path / name).verdict == "pass"
+        assert not [
+            each for each in (tmp_path / name).rglob("*") if "layers" in each.relative_to(tmp_path).as_posix()
+        ]
+
+
+def test_where_nothing_would_keep_the_layers_they_are_refused(tmp_path: Path) -> None:
+    plan = parse(text_of(NET) + KEPT)
+    with pytest.raises(InputError, match="Ray cluster keep no layers"):
+        simulate(plan, tmp_path, tmp_path / "run", engine="flower-ray")
+    with pytest.raises(InputError, match="virtual sites keep no layers"):
+        simulate(plan, cast(Population, None), tmp_path / "run")
 
 
 def test_without_the_table_nothing_is_said_of_it(tmp_path: Path) -> None:

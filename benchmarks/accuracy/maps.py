@@ -1,11 +1,11 @@
 """What public feature maps gain at the same epsilon, on two public tables, through whole plans and rounds.
 
-    python -m benchmarks.maps FOLDER [SEEDS]
+    python -m benchmarks.accuracy.maps FOLDER [SEEDS]
 
 FOLDER holds `census/adult.data` and `credit-default/UCI_Credit_Card.csv` as the UCI repository has them. Records
 are dealt to five sites; a seed chooses the fifth that is tested on, the same for every choice. Noise is fresh in
 every run. Each choice is a change of the plan and nothing else. Ranges are public: of the codebooks, and round
-numbers for money. It writes benchmarks/maps.md after each seed.
+numbers for money. It writes benchmarks/accuracy/maps.md after each seed.
 
 Beside it: how wide a curve's band of noise is (federation/sums/drift.py) against how far curves lie apart that were
 trained again on the same records.
@@ -258,7 +258,7 @@ def _page(
 ) -> Iterator[str]:
     yield "# What public feature maps gain at the same epsilon"
     yield ""
-    yield f"Written by `python -m benchmarks.maps` on {datetime.now(UTC):%Y-%m-%d}."
+    yield f"Written by `python -m benchmarks.accuracy.maps` on {datetime.now(UTC):%Y-%m-%d}."
     yield f"{machine()}."
     yield ""
     yield (

@@ -1,11 +1,11 @@
 """What a public map of images gains at the same epsilon: the digits of scikit-learn at five sites, by real plans.
 
-    python -m benchmarks.images [SEEDS]
+    python -m benchmarks.accuracy.images [SEEDS]
 
 A fifth of the images is the test, the same in every run, and nothing was chosen by it: the map's own details and
 the learning rates were, on eight splits of the other images. Noise, batches and first params are fresh in every
 run, and accuracy is of the average of the iterates, as the plan ends with. It takes some minutes and writes
-benchmarks/images.md.
+benchmarks/accuracy/images.md.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ import numpy as np
 import torch
 from sklearn.datasets import load_digits
 
+from benchmarks.accuracy.plans import changed, digits
 from benchmarks.timing import machine
 from clients.data.folders import find_sites
 from federation.model.params import initial_params
 from federation.plan.guarantee import cost_for
-from federation.plan.plan import Plan, parse
+from federation.plan.plan import Plan
 from federation.sums.state import begin
 from privacy.accounting.units import Patient
 from server.run import server_stream
@@ -42,45 +43,6 @@ WAYS: Mapping[str, tuple[str, str, Mapping[float, float]]] = {
     "pixels, softmax regression": (PIXELS, "logistic", {1.0: 2.0, 3.0: 4.0, 8.0: 4.0}),
     '`"hog"`, softmax regression': (HOG, "logistic", {1.0: 2.0, 3.0: 3.0, 8.0: 3.0}),
 }
-_PLAN = """
-[federation]
-name = "digits"
-rounds = 200
-seed = {seed}
-[task]
-kind = "tabular-classification"
-target = "digit"
-classes = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]
-model = "{model}"
-[task.features]
-scan = {scan}
-[cohort]
-size = "all"
-minimum = 5
-weights = "uniform"
-deadline_seconds = 60
-[training]
-optimizer = "sgd"
-learning_rate = {rate}
-local_steps = 1
-sample_rate = 0.1
-[privacy]
-unit = "record"
-noise = "distributed"
-epsilon = {epsilon}
-delta = 1e-5
-clipping_norm = 1.0
-[secure_aggregation]
-colluders = 1
-dropouts = 1
-[server]
-optimizer = "average"
-learning_rate = 1.0
-iterate_average = 0.95
-[evaluation]
-holdout = 0.2
-metrics = ["accuracy"]
-"""
 
 
 def write_sites(folder: Path) -> Path:
@@ -115,7 +77,7 @@ def main(seeds: int = 8) -> None:
 def _page(folder: Path, seeds: int) -> Iterator[str]:
     yield "# What a public map of images gains at the same epsilon"
     yield ""
-    yield f"Written by `python -m benchmarks.images` on {datetime.now(UTC):%Y-%m-%d}."
+    yield f"Written by `python -m benchmarks.accuracy.images` on {datetime.now(UTC):%Y-%m-%d}."
     yield f"{machine()}."
     yield ""
     yield (
@@ -133,10 +95,10 @@ def _page(folder: Path, seeds: int) -> Iterator[str]:
         cells = list[str]()
         for epsilon, rate in rates.items():
             begun = time.process_time()
-            plans = (
-                parse(_PLAN.format(seed=seed, model=model, scan=scan, rate=rate, epsilon=epsilon))
-                for seed in range(seeds)
-            )
+            given = {"task.model": model, "training.learning_rate": rate, "privacy.epsilon": epsilon}
+            given |= {"server.iterate_average": 0.95}
+            text = digits(f"scan = {scan}")
+            plans = (changed(text, {"federation.seed": seed, **given}) for seed in range(seeds))
             found = np.array([accuracy(plan, folder) for plan in plans])
             error = found.std(ddof=1) / seeds**0.5
             cells.append(f"{found.mean():.3f} ± {error:.3f}, least {found.min():.3f} ({rate:g})")

@@ -1,8 +1,8 @@
 """What excess noise costs in accuracy: the digits of scikit-learn over five sites, whole runs at epsilon 1.
 
-    python -m benchmarks.excess [SEEDS] [ENGINE]
+    python -m benchmarks.accuracy.excess [SEEDS] [ENGINE]
 
-Each seed is another split, with other noise. It writes benchmarks/excess.md.
+Each seed is another split, with other noise. It writes benchmarks/accuracy/excess.md.
 """
 
 from __future__ import annotations
@@ -18,58 +18,22 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.accuracy.plans import PIXELS, changed, digits
 from benchmarks.timing import machine
 from federation import Plan, simulate
-from federation.plan.plan import parse
 from privacy.mechanism.noise import Stream
 
 PAGE = Path(__file__).parent / "excess.md"
-SITES, TESTED, PIXELS = 5, 360, 64
+SITES, TESTED = 5, 360
 # Colluders, dropouts, levels.
 SETTINGS = ((1, 1, 3), (0, 1, 3), (1, 1, 0), (0, 1, 0))
-PLAN = """
-[federation]
-name = "digits"
-rounds = 200
-seed = {seed}
-[task]
-kind = "tabular-classification"
-target = "digit"
-classes = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]
-model = "logistic"
-[task.features]
-{features}
-[cohort]
-size = "all"
-minimum = 5
-[training]
-optimizer = "sgd"
-learning_rate = 0.5
-local_steps = 1
-sample_rate = 0.1
-[privacy]
-unit = "record"
-noise = "distributed"
-epsilon = 1.0
-delta = 1e-5
-clipping_norm = 1.0
-[secure_aggregation]
-colluders = {colluders}
-dropouts = {dropouts}
-excess_levels = {levels}
-[server]
-optimizer = "average"
-learning_rate = 1.0
-[evaluation]
-metrics = ["accuracy"]
-"""
 
 
 def plan_of(seed: int, colluders: int, dropouts: int, levels: int) -> Plan:
     """The plan of one run."""
-    features = "\n".join(f"p{pixel:02d} = {{ low = 0, high = 16 }}" for pixel in range(PIXELS))
-    given = {"seed": seed, "colluders": colluders, "dropouts": dropouts, "levels": levels}
-    return parse(PLAN.format(features=features, **given))
+    rules = {"colluders": colluders, "dropouts": dropouts, "excess_levels": levels}
+    given = {f"secure_aggregation.{key}": value for key, value in rules.items()}
+    return changed(digits(), {"federation.seed": seed, **given})
 
 
 def write_sites(folder: Path, seed: int) -> None:
@@ -88,7 +52,7 @@ def write_sites(folder: Path, seed: int) -> None:
 def _write(path: Path, rows: Iterable[list[Any]]) -> None:
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow([*(f"p{pixel:02d}" for pixel in range(PIXELS)), "digit"])
+        writer.writerow([*PIXELS, "digit"])
         writer.writerows(rows)
 
 
@@ -126,7 +90,7 @@ def _page(rows: list[str], seeds: int, engine: str) -> str:
         [
             "# Excess noise",
             "",
-            f"Written by `python -m benchmarks.excess` on {datetime.now(UTC):%Y-%m-%d}, engine {engine}.",
+            f"Written by `python -m benchmarks.accuracy.excess` on {datetime.now(UTC):%Y-%m-%d}, engine {engine}.",
             "",
             machine(),
             "",

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks import flower, memory
-from benchmarks.cohort import Cohort
+from benchmarks.protocol import flower, memory
+from benchmarks.protocol.cohort import Cohort
 from benchmarks.results import Rows, keep, table
 from benchmarks.timing import installed, least
 from privacy.secagg import ring, shamir

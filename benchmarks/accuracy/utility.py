@@ -1,6 +1,6 @@
 """What each choice of a plan gains at the same epsilon, over all rounds of three federations, seed by seed.
 
-    python -m benchmarks.utility [SEEDS] [HEART]
+    python -m benchmarks.accuracy.utility [SEEDS] [HEART]
 
 The digits of scikit-learn over five sites, the hospitals of `federation demo`, and, where HEART is the folder of
 the UCI heart disease files (processed.NAME.data), its four hospitals. A seed chooses which records are held out;
@@ -8,7 +8,7 @@ noise is fresh in every run. Each choice is a change of the plan and nothing els
 
 Every plan says `iterate_average`, and a run is scored twice: by the params of its last round, which it would have
 ended with otherwise, and by their average. So both are of the same noise. Sites keep no ledgers here, which takes
-half of the time. It writes benchmarks/utility.md after each seed.
+half of the time. It writes benchmarks/accuracy/utility.md after each seed.
 """
 
 from __future__ import annotations
@@ -27,12 +27,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.accuracy import plans
+from benchmarks.accuracy.plans import Changes, changed
 from benchmarks.timing import machine
 from clients.data.folders import find_sites
-from federation.config.toml import write
 from federation.model.params import initial_params
 from federation.plan.guarantee import cost_for
-from federation.plan.plan import Plan, parse
+from federation.plan.plan import Plan
 from federation.sums.state import begin
 from privacy.accounting.units import Patient
 from server.run import server_stream
@@ -46,7 +47,6 @@ from simulations.world import read_world
 PAGE = Path(__file__).parent / "utility.md"
 EPSILONS = (1.0, 3.0, 8.0)
 BASE = "as it is"
-Changes = Mapping[str, Any]  # "table.key": its value; None takes the key away
 
 DECAY = 0.95
 CHOICES: Mapping[str, Changes] = {
@@ -66,54 +66,7 @@ LARGER: Mapping[str, Changes] = {
     '`server.optimizer = "adam"`, its rate 0.02': _ADAM,
     "the same and `tau = 0.001`, once the default": {**_ADAM, "server.tau": 1e-3},
 }
-_RULES = """
-[cohort]
-size = "all"
-minimum = {minimum}
-[training]
-optimizer = "sgd"
-learning_rate = 0.5
-local_steps = 1
-sample_rate = 0.1
-[privacy]
-unit = "record"
-noise = "distributed"
-epsilon = 1.0
-delta = 1e-5
-clipping_norm = 1.0
-[secure_aggregation]
-colluders = 1
-dropouts = 1
-[server]
-optimizer = "average"
-learning_rate = 1.0
-[evaluation]
-holdout = 0.2
-metrics = ["accuracy"]
-"""
-_DIGITS = """
-[federation]
-name = "digits"
-rounds = 200
-seed = 0
-[task]
-kind = "tabular-classification"
-target = "digit"
-classes = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]
-model = "logistic"
-[task.features]
-""" + "\n".join(f"p{pixel:02d} = {{ low = 0, high = 16 }}" for pixel in range(64))
 _HEART = """
-[federation]
-name = "heart disease"
-rounds = 200
-seed = 0
-[task]
-kind = "tabular-classification"
-target = "num"
-classes = ["0", "1"]
-model = "logistic"
-[task.features]
 age = { low = 20, high = 90 }
 sex = { values = ["0", "1"] }
 cp = { values = ["1", "2", "3", "4"] }
@@ -139,23 +92,22 @@ class Federation:
 
     def with_changes(self, seed: int, epsilon: float, changes: Changes) -> Plan:
         """The plan of one run."""
-        tables = tomllib.loads(self.plan)
         given = {
             "federation.seed": seed,
             "privacy.epsilon": epsilon,
             "server.iterate_average": DECAY,
             **changes,
         }
-        for place, value in given.items():
-            table, key = place.split(".")
-            tables[table][key] = value * tables[table][key] if key == "sample_rate" else value
-        return parse(write(tables))
+        rate = "training.sample_rate"
+        if rate in changes:
+            given[rate] = changes[rate] * tomllib.loads(self.plan)["training"]["sample_rate"]
+        return changed(self.plan, given)
 
 
 def federations(folder: Path, heart: Path | None) -> list[Federation]:
     """The federations, with the files of their sites in `folder`."""
     plain = scenario_for("hospitals").read_text("utf-8")
-    digits = Federation("digits", _DIGITS + _RULES.format(minimum=5), _digits(folder / "digits"))
+    digits = Federation("digits", plans.digits(), _digits(folder / "digits"))
     larger = digits.plan.replace('"logistic"', '"mlp"')
     found = [
         digits,
@@ -163,7 +115,7 @@ def federations(folder: Path, heart: Path | None) -> list[Federation]:
         Federation("hospitals of the demo", plain, _one_file(hospitals(folder / "hospitals"))),
     ]
     if heart is not None:
-        plan = _HEART + _RULES.format(minimum=4)
+        plan = plans.text_of("heart disease", "num", 2, _HEART, 4)
         found.append(Federation("heart disease", plan, _heart(folder / "heart", heart)))
     return found
 
@@ -173,7 +125,7 @@ def _digits(folder: Path) -> Path:
     from sklearn.datasets import load_digits
 
     values, labels = load_digits(return_X_y=True)
-    header = [*(f"p{pixel:02d}" for pixel in range(64)), "digit"]
+    header = [*plans.PIXELS, "digit"]
     for site in range(5):
         rows = ([*values[row].astype(int), labels[row]] for row in range(site, len(labels), 5))
         _write(folder / f"site-{site}.csv", header, rows)
@@ -242,7 +194,7 @@ def main(seeds: int = 10, heart: str = "") -> None:
 def _page(places: Iterable[Federation], found: Found, seeds: int) -> Iterator[str]:
     yield "# What each choice gains at the same epsilon"
     yield ""
-    yield f"Written by `python -m benchmarks.utility` on {datetime.now(UTC):%Y-%m-%d}."
+    yield f"Written by `python -m benchmarks.accuracy.utility` on {datetime.now(UTC):%Y-%m-%d}."
     yield f"{machine()}."
     yield ""
     yield (

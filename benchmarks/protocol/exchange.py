@@ -1,11 +1,11 @@
 """An exchange with sites that are their own nodes, and with flower-supernode and a ClientApp, in one run.
 
-    python -m benchmarks.exchange [SITES] [EXCHANGES]
+    python -m benchmarks.protocol.exchange [SITES] [EXCHANGES]
 
 One SuperLink with TLS and node authentication after the other, on loopback; the sites are `federation join`
 processes both times, and answer the same frames. Each refuses them: what is measured is the way there and back.
 Memory is the resident set of all processes of one site, at rest and at most; pages that processes share are counted
-for each. It writes benchmarks/exchange.md.
+for each. It writes benchmarks/protocol/exchange.md.
 """
 
 from __future__ import annotations

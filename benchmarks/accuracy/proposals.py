@@ -1,6 +1,6 @@
 """What a first run reaches with proposed settings, beside the best of a grid: is there anything left to tune?
 
-    python -m benchmarks.proposals [SEEDS] [HEART] [DATA]
+    python -m benchmarks.accuracy.proposals [SEEDS] [HEART] [DATA]
 
 The rule is federation/plan/settings.py, by which `federation plan new` writes plans. A grid of clipping norms,
 learning rates and sample rates is run for each epsilon, and the settings with the best mean AUC over all seeds are
@@ -8,7 +8,8 @@ learning rates and sample rates is run for each epsilon, and the settings with t
 So the gap is at least what tuning would gain. A seed chooses which records are held out; noise is new in every run.
 
 HEART is the folder of the UCI heart disease files. DATA is one with census/adult.data and
-credit-default/UCI_Credit_Card.csv, as published; each is cut into five sites. It writes benchmarks/proposals.md.
+credit-default/UCI_Credit_Card.csv, as published; each is cut into five sites. It writes
+benchmarks/accuracy/proposals.md.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.accuracy.utility import EPSILONS, Federation, federations
 from benchmarks.timing import machine
-from benchmarks.utility import EPSILONS, Federation, federations
 from clients.data.folders import find_sites
 from clients.data.sources.reading import read
 from clients.drafting.plans import propose
@@ -170,7 +171,7 @@ def _page(
 ) -> Iterator[str]:
     yield "# Proposed settings beside the best of a grid"
     yield ""
-    yield f"Written by `python -m benchmarks.proposals` on {datetime.now(UTC):%Y-%m-%d}. {machine()}."
+    yield f"Written by `python -m benchmarks.accuracy.proposals` on {datetime.now(UTC):%Y-%m-%d}. {machine()}."
     yield ""
     tried = len(CLIPS) * len(RATES) * len(SAMPLES)
     yield (

@@ -1,9 +1,9 @@
 """Models of many millions of parameters: what one costs in nanoseconds and bytes a parameter.
 
-    python -m benchmarks.large draws
-    python -m benchmarks.large machines 1000000 10000000 100000000
-    python -m benchmarks.large stored 1000000 10000000 100000000 1000000000
-    python -m benchmarks.large protocol 1000000 10000000 100000000
+    python -m benchmarks.protocol.large draws
+    python -m benchmarks.protocol.large machines 1000000 10000000 100000000
+    python -m benchmarks.protocol.large stored 1000000 10000000 100000000 1000000000
+    python -m benchmarks.protocol.large protocol 1000000 10000000 100000000
 
 writes its part of large.md. `machines` is a round of four sites' machines of secure aggregation, `stored` one whose
 vectors come in blocks and whose masked vectors lie in files, `protocol` two rounds of
@@ -26,7 +26,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
-from benchmarks.cohort import CONTEXT, Cohort
+from benchmarks.protocol.cohort import CONTEXT, Cohort
 from benchmarks.results import Rows, keep, table
 from benchmarks.timing import least
 from federation.kinds.base import grid
@@ -42,11 +42,11 @@ from simulations.simulate import simulate
 PAGE = Path(__file__).with_name("large.md")
 HEAD = (
     "# Large models\n\n"
-    "Written by `python -m benchmarks.large`, part by part; benchmarks/large.py says what is measured."
+    "Written by `python -m benchmarks.protocol.large`, part by part, which says what is measured."
 )
 SITES, BITS, STORED_BITS = 4, 27, 28
 DRAWN = 1 << 22
-PLAN = """task = "benchmarks.large_task:task"
+PLAN = """task = "benchmarks.protocol.large_task:task"
 
 [federation]
 name = "flat"
@@ -205,7 +205,7 @@ TITLES = {
 
 def measured(part: str, length: int) -> dict[str, float]:
     """A part at one length, in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.large", "only", part, str(length)]
+    command = [sys.executable, "-m", "benchmarks.protocol.large", "only", part, str(length)]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return found

@@ -1,0 +1,37 @@
+"""Whether what sites keep for themselves, after the last round or between rounds, fits the rest of a plan.
+
+Nothing that is made of records and kept at a site may enter a later release unless that is inside of what is
+charged (docs/decisions/0065). Layers that are kept from round to round enter every later gradient. Where a whole
+site is protected that is inside: whatever it remembers, its update is clipped as a whole. Where records are, the
+layers have to be noised themselves, which only noise at the site does.
+"""
+
+from __future__ import annotations
+
+from federation.config.schema import Mistake
+from federation.config.tables import Rules
+
+_KEPT = ("personal", "kept")
+
+
+def check_personal(plan: Rules, *, trains: bool) -> None:
+    """Raise a Mistake for a personal model, or for kept layers, that the plan cannot have."""
+    if plan.personal is None:
+        return
+    if not trains:
+        raise Mistake("means nothing where nothing is trained", "remove the table", ("personal",))
+    if not plan.kept:
+        return
+    unit, noise = plan.privacy.unit, plan.privacy.noise
+    if unit != "client" and noise in ("distributed", "central"):
+        reason = (
+            f'is not covered by {unit}-level "{noise}" noise: that is in the sum and not in what a site keeps, '
+            f"so one {unit} would move the later gradients of all others"
+        )
+        hint = 'remove it, or choose privacy.noise = "site" or privacy.unit = "client"'
+        raise Mistake(reason, hint, _KEPT, unsafe=True)
+    if plan.evaluation.folds is not None:
+        raise Mistake("cannot stand beside evaluation.folds", "remove one of the two", _KEPT)
+    if plan.evaluation.epsilon is not None:
+        reason = "cannot stand beside evaluation.epsilon: figures are of the released model alone"
+        raise Mistake(reason, "remove one of the two", _KEPT)
