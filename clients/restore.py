@@ -36,6 +36,7 @@ from federation.files import write_output
 from federation.ledger import durable
 from federation.ledger.export import load_entries
 from federation.ledger.store import Store, create, create_backup, explained, stable_entries
+from federation.round.plays import folds_in
 from privacy.canonical import JSON
 from privacy.errors import LedgerCorrupt, LedgerRefusal, MalformedMessage, PolicyViolation
 from privacy.ledger import chain as ledger
@@ -245,7 +246,7 @@ def _heads(source: Path) -> Iterator[Head]:
     if not source.is_dir():
         yield from fold(load_entries(source)).witnessed.values()
         return
-    parts = [source / "receipts.jsonl", *sorted(source.glob("fold-*/receipts.jsonl"))]
+    parts = [folder / "receipts.jsonl" for folder in (source, *folds_in(source))]
     try:
         there = [path for path in parts if path.exists()] or parts[:1]
         lines = [line for path in there for line in path.read_text("utf-8").splitlines()]

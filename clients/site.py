@@ -274,9 +274,7 @@ class Site:
             self._tell(joined.trainer or trainer)
             return found
         except EncodingOverflow:
-            place = f"round {terms.round}: the update of {self.member.site}"
-            hint = "lower training.learning_rate or training.local_steps; what was charged stays charged"
-            raise TrainingDiverged(f"{place} left the range of the ring", hint=hint) from None
+            raise TrainingDiverged.beyond(f"round {terms.round}: the update of {self.member.site}") from None
 
     def layers_after(self, run: str) -> Tensor | None:
         """The layers that the site kept for itself in a run, after its last round there."""

@@ -194,6 +194,15 @@ class OtherRun(CheckpointError):
 class TrainingDiverged(FederationError):
     """An update is not finite, or leaves the range that the ring can carry."""
 
+    @classmethod
+    def beyond(cls, place: str) -> TrainingDiverged:
+        """Of an update that is too long to be sent: by its own rate, or as the params went too far before."""
+        hint = (
+            "lower training.learning_rate or training.local_steps, after round 1 also server.learning_rate, by "
+            "which params may have gone too far; what was charged stays charged"
+        )
+        return cls(f"{place} left the range of the ring", hint=hint)
+
 
 class AuditFailure(FederationError):
     """A run or a ledger does not verify from its files."""

@@ -29,7 +29,7 @@ from privacy.errors import Hinted
 
 Event: TypeAlias = Literal[
     "ready", "stopped", "failed", "warning", "waiting", "complete_already", "connected",
-    "checked", "will_leave", "run_open",
+    "checked", "reading_texts", "will_leave", "run_open",
     "run_begins", "run_resumed", "run_ends", "rehearsal_begins", "rehearsal_ends",
     "invited", "round_begins", "update_sent", "round_ends", "round_failed", "round_lost",
     "evaluation_begins", "evaluation_ends",

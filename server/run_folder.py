@@ -29,7 +29,7 @@ from federation.report.files import read_report
 from federation.report.receipt import Receipt
 from federation.report.report import Metrics, Report, UnlikelySum
 from federation.report.report import Transcripts as Kept
-from federation.round.plays import fresh_run
+from federation.round.plays import folds_in, fresh_run
 from federation.sums.engines import option
 from federation.sums.state import ServerState, begin
 from federation.sums.transcript.record import digest_of, path_of
@@ -202,7 +202,7 @@ class RunFolder:
         left = [
             path for path in [self.path / "receipts.jsonl", accounts] if path is not None and path.exists()
         ]
-        left += sorted(self.path.glob("fold-*/receipts.jsonl"))
+        left += [path for fold in folds_in(self.path) if (path := fold / "receipts.jsonl").exists()]
         left += [path for path in own if any(entry.kind == "reserve" for entry in stable_entries(path))]
         if left:
             is_over = (self.path / "report.json").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -44,7 +45,30 @@ def _measured(world: World, model: nn.Module, features: Tensor, labels: Tensor) 
     if not bool(torch.isfinite(said).all()):
         raise TrainingDiverged("the model's outputs are not finite", hint="lower training.learning_rate")
     rules = world.plan.evaluation
-    return judge.measured(said, labels, rules.metrics, rules.threshold)
+    known = _known(world)
+    found = judge.measured(said, labels, known, rules.threshold) if known else {}
+    own = _by_own_code(world, model, features, labels) if len(known) < len(rules.metrics) else {}
+    return {name: {**found, **own}[name] for name in rules.metrics}
+
+
+def _known(world: World) -> list[str]:
+    """The plan's metrics but those that the task brings."""
+    return [name for name in world.plan.evaluation.metrics if name not in world.task.metrics]
+
+
+def _by_own_code(world: World, model: nn.Module, features: Tensor, labels: Tensor) -> Metrics:
+    """The metrics that the task brings, of outputs as the model gives them; None where one is not finite."""
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            outputs = model(features)
+            made = {name: metric(outputs, labels) for name, metric in world.task.metrics.items()}
+    finally:
+        model.train(training)
+    return {
+        name: None if value is None or not math.isfinite(value) else value for name, value in made.items()
+    }
 
 
 def summarize(
@@ -119,13 +143,15 @@ def _evaluation(world: World, model: nn.Module, missing: Mapping[str, str]) -> E
     known = {
         metric: [one for site in sites.values() if (one := site[metric]) is not None] for metric in metrics
     }
-    guess = partial(judge.without_features, world.labels(), _pool(world)[1], metrics)
+    ours, untrained = _known(world), f"baselines.{judge.baseline}"
+    guess = partial(judge.without_features, world.labels(), _pool(world)[1], ours)
+    guessed = optional.make(untrained, ours, guess) if ours else {}
     return Evaluation(
         pooled=figures("pooled", *_pool(world)),
         mean_of_sites={metric: sum(of) / len(of) if of else None for metric, of in known.items()},
         mean_of_sites_n={metric: len(of) for metric, of in known.items()},
         sites=sites,
-        baselines={judge.baseline: optional.make(f"baselines.{judge.baseline}", metrics, guess)},
+        baselines={judge.baseline: {**dict.fromkeys(metrics), **guessed}},
         missing={**optional.missing, **missing},
         **beside(world, model, places),
         **_groups(world, model),

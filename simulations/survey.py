@@ -6,7 +6,7 @@ kept. The looks (clients/describing/look.py) are for a terminal only.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +79,7 @@ def survey(plan: Plan, directory: Path) -> Survey:
     found = find_sites(directory, any_format=not isinstance(plan.task, TabularTask))
     sites = tuple(_check(plan, task, entry) for entry in found.sites)
     notes = (*found.notes, *mixed_hold_outs(directory, found.sites, plan.evaluation.holdout))
-    errors = [error for site in sites for error in site.errors]
+    errors = _once(error for site in sites for error in site.errors)
     if all(site.size is not None for site in sites):
         with _kept(errors):
             _check_together(plan, sites, facts["model_parameters"])
@@ -91,6 +91,11 @@ def survey(plan: Plan, directory: Path) -> Survey:
     hints = tuple(hints_of_length(plan, median(lengths))) if lengths and not is_told else ()
     hints += tuple(hints_of_metrics(plan, _classes(sites)))
     return Survey(facts, sites, (*map(str, notes), *_doubts(plan, sites)), hints, tuple(errors))
+
+
+def _once(errors: Iterable[Refusal]) -> list[Refusal]:
+    """What all sites lack, such as an encoder of their texts, is said once."""
+    return list({str(error): error for error in errors}.values())
 
 
 def _check(plan: Plan, task: Task, entry: SiteFiles) -> CheckedSite:

@@ -34,7 +34,7 @@ from clients.training.known import is_known
 from clients.training.screening.moving import require_moving
 from clients.training.screening.screen import dtype_of
 from clients.training.trial import BY_ITSELF, CHECKS, MADE_UP, MIXES, Called, Trial, blaming
-from federation.errors import FederationError, NoMock, TaskError
+from federation.errors import FederationError, NoMock, OtherEncoder, TaskError
 from federation.model.base import base_digest, trained
 from federation.model.builtin import said
 from federation.model.params import Layout, initial_params
@@ -136,14 +136,15 @@ def _model(kit: _Kit) -> None:
 
 
 def _mock(kit: _Kit) -> Mapping[int, Dataset] | None:
-    """One mock record and a few, if there are any. A task that makes none is allowed, and tried at the sites alone.
+    """One mock record and a few, if there are any. A task that makes none is allowed, and tried at the sites alone;
+    so is one whose texts an encoder reads that only the sites have.
 
     They are made once: how `mock` draws them, and whether it makes the same again, is its own affair.
     """
     try:
         made = {count: kit.records(count) for count in (1, _FEW)}
     except FederationError as error:
-        tell = kit.note if isinstance(error, NoMock) else kit.fault
+        tell = kit.note if isinstance(error, NoMock | OtherEncoder) else kit.fault
         tell("mock", str(error.args[0]), error.hint)
         return None
     kit.done.add("mock")

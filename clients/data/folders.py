@@ -90,14 +90,29 @@ class SiteFiles:
         return None if self.site_file is None else load_site(self.site_file).data.person
 
 
+def place_of(file: Path) -> Origin:
+    """A file, read as a reading.toml beside it says, if there is one. SiteFileError if that is no such file."""
+    beside = file.parent / READING
+    return load_reading(beside).origin(file, file.parent) if beside.is_file() else Origin.of(file)
+
+
 @contextmanager
 def named_for(site: SiteFiles) -> Iterator[None]:
     """Errors about a site without a site.toml name the keys of a reading.toml, which says how files are read."""
+    if site.site_file is not None:
+        yield
+        return
+    with by_reading():
+        yield
+
+
+@contextmanager
+def by_reading() -> Iterator[None]:
+    """Errors about files of nobody's site name the keys of a reading.toml beside them."""
     try:
         yield
     except InputError as error:
-        if site.site_file is None:
-            error.message, error.hint = (_by_reading(text) for text in (error.message, error.hint))
+        error.message, error.hint = (_by_reading(text) for text in (error.message, error.hint))
         raise
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
@@ -28,6 +29,12 @@ _FEW_NUMBERS = 10  # different whole numbers in a column that are taken for code
 _UNIQUE = 0.9  # different cells of a column, as a share of its rows, from which on it may tell people apart
 _LONG = 60  # characters of a cell
 _ENOUGH = 20  # rows, for a word on how many cells are unique
+_DENSE = 0.1  # of all whole numbers of a span, from which on they were given one after the other
+_ROUND = 0.3  # of whole numbers, multiples of ten: three times as many as chance makes
+_AS_LONG = 0.9  # of whole numbers, with as many digits as each other
+_EVEN = (
+    1.6  # Kolmogorov's distance from even, times the root of how many: chance exceeds it once in a hundred
+)
 _MOST_LISTED = 60  # values in a list; of more codes, a hash
 _LEAST_HASH, _MOST_HASH = 8, 64
 _OF_A_COLUMN = 2000  # records of all sites, for each column that codes are hashed to
@@ -41,17 +48,24 @@ _THING = rf"({_PERSON}|case|record|row|encounter|visit|admission|sample|specimen
 _NAMED = re.compile(
     rf"id|{_THING}s?[ _.-]?{_ID}|.*[ _.-](id|uuid|guid)|mrn|nhs[ _.-]?n.*|ssn|iban|index|unnamed: ?\d+"
     r"|(first|last|full|sur|family|given|patient)[ _.-]?name|name|e?-?mail.*|(tele)?phone.*|address|street"
+    r"|.*(nummer|num[eé]ro)|.*[ _.-]nr"
     r"|zip([ _.-]?code)?|post(al)?[ _.-]?code|ip([ _.-]?address)?",
 )
 _SOME_ID = re.compile(r".*[ _.-]id")
 _OF_THINGS = re.compile(rf"(.*[ _.-])?{_THING}s?[ _.-]?id")
-_OF_PEOPLE = re.compile(rf"{_PERSON}s?([ _.-]?{_ID})?|mrn|ssn|nhs[ _.-]?n.*")
+_OF_PEOPLE = re.compile(
+    rf"{_PERSON}s?([ _.-]?{_ID})?|p?id|mrn|ssn|nhs[ _.-]?n.*"
+    r"|(fall|patienten|personen|kunden|konto)[ _.-]?(nr|nummer|id)"
+)
 _DATE = re.compile(r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}([ T].*)?|\d{8}T.*|\d{1,2}[-. ][^\W\d_]{3,}[-. ]\d{2,4}")
 _FORMS = (
     *("%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y"),
     *("%d-%b-%Y", "%d %b %Y", "%d%b%Y", "%d %B %Y", "%B %d, %Y", "%b %d, %Y"),
 )
-_IMAGE = re.compile(r".+\.(png|jpe?g|dcm)", re.IGNORECASE)
+_AMOUNT = re.compile(
+    r"(.*[ _.-])?(amounts?|amt|income|salary|wages?|price|costs?|balance|payments?|revenue|turnover)([ _.-].*)?"
+)
+_NUMBERED = re.compile(r"\d")
 _CODE = re.compile(r"[\w.:/+()&'-]{1,40}")
 _PADDED = re.compile(r"[-+]?0[0-9].*")
 _WHOLE_AS_FLOAT = re.compile(r"(0|-?[1-9][0-9]*)\.0")
@@ -81,7 +95,7 @@ def judged(
     texts, numerals = [plain[cell] for cell in cells], cells if numerals is None else numerals
     silent = {text for text in set(texts) if is_missing(text)}
     known = [text for text in texts if text not in silent]
-    apart = _left_out(name, texts, known) or _of_images(name, known) or _told_by_name(name, known)
+    apart = _left_out(name, texts, known) or _told_by_name(name, known)
     if apart is not None:
         return apart
     numbers = parsed([cell.strip() for cell, text in zip(numerals, texts, strict=True) if text not in silent])
@@ -98,13 +112,6 @@ def judged(
     if found.feature is not None and not _fits(found.feature, cells, numerals):
         return Judged(name, None, "a reader would refuse some of its cells")
     return found
-
-
-def _of_images(name: str, known: Sequence[str]) -> Judged | None:
-    """A column that names images: their size and what is black and white stand in no table."""
-    if known and all(map(_IMAGE.fullmatch, set(known))):
-        return Judged(name, None, "names images; to learn from them, write their line by docs/images.md")
-    return None
 
 
 def listed(texts: Sequence[str]) -> tuple[str, ...] | None:
@@ -145,9 +152,11 @@ def _told_by_name(name: str, texts: list[str]) -> Judged | None:
     """Columns that are called as identifiers are; one of a few values that recur is a code of something else."""
     plain_name, different = _plain(name), len(set(texts))
     is_code = _is_called_id(name) and different <= min(_MOST_LISTED, len(texts) / _ENOUGH)
-    if is_code or not _NAMED.fullmatch(plain_name):
+    numbered = different > 2 and all(map(_NUMBERED.search, set(texts)))  # a member is 17, or "yes"
+    is_of_people = bool(_OF_PEOPLE.fullmatch(plain_name)) and (numbered or bool(_NAMED.fullmatch(plain_name)))
+    if is_code or not (is_of_people or _NAMED.fullmatch(plain_name)):
         return None
-    is_of_people = bool(_OF_PEOPLE.fullmatch(plain_name)) and different < len(texts)
+    is_of_people = is_of_people and different < len(texts)
     return Judged(name, None, "possible identifier, by its name", is_of_people)
 
 
@@ -196,8 +205,7 @@ def _of_numbers(name: str, texts: list[str], numbers: list[float]) -> Judged:
         return _proposed(name, {"values": values}, "whole numbers, few of them: taken for codes" + either)
     if are_whole and max(abs(low), abs(high)) >= 10**MAX_DIGITS:
         return Judged(name, None, f"possible identifier: whole numbers of more than {MAX_DIGITS} digits")
-    in_a_row = different == count == high - low + 1
-    if are_whole and (in_a_row or (count >= _ENOUGH and different >= _UNIQUE * count)):
+    if are_whole and tell_apart(sorted(set(numbers)), count, is_amount=bool(_AMOUNT.fullmatch(_plain(name)))):
         return Judged(
             name,
             None,
@@ -213,6 +221,33 @@ def _of_numbers(name: str, texts: list[str], numbers: list[float]) -> Judged:
     ends = outwards(low, high)
     shape = {"low": float(ends[0]), "high": float(ends[1])}
     return _proposed(name, shape, "a range, rounded outwards")
+
+
+def tell_apart(numbers: Sequence[float], count: int, *, is_amount: bool = False) -> bool:
+    """Whether whole numbers, these in order in `count` cells, may be given to people rather than be measured.
+
+    Given ones are nearly all different, and without pattern: in a row, or close to it, or all of as many digits, or
+    spread evenly. Measured ones crowd somewhere, are short here and long there, or are rounded. What is called an
+    amount is one, unless it is in a row.
+
+    >>> tell_apart([5000 + 37 * n for n in range(40)], 40), tell_apart([10 * 2**n for n in range(40)], 40)
+    (True, False)
+    """
+    low, high, different = numbers[0], numbers[-1], len(numbers)
+    step = math.gcd(*(int(number - low) for number in numbers)) or 1
+    taken = different / ((high - low) / step + 1)  # of the numbers that there would be
+    if different == count and taken == 1:
+        return True
+    if is_amount or count < _ENOUGH or different < _UNIQUE * count:
+        return False
+    if sum(number % 10 == 0 for number in numbers) > _ROUND * different:
+        return False
+    if taken > _DENSE:
+        return True
+    long = Counter(len(as_text(abs(number))) for number in numbers)
+    places = (np.array(numbers) - low) / (high - low)
+    uneven = np.abs(places - np.arange(different) / (different - 1)).max() * math.sqrt(different)
+    return long.most_common(1)[0][1] >= _AS_LONG * different or bool(uneven < _EVEN)
 
 
 def _power(number: float, rounding: str) -> float:

@@ -14,14 +14,17 @@ from pathlib import Path, PurePath
 
 from clients.data.sources.table import Table
 from clients.drafting.columns import Judged, judged
+from clients.drafting.courses import Course, course_of, courses_in, looks_like
+from clients.drafting.pictures import images_in
+from clients.drafting.several import as_one
 from clients.drafting.targets import Predicted, predicted, until
 from federation.config.toml import inline, key_of
-from federation.errors import DataError
+from federation.errors import DataError, InputError
 from federation.plan.columns.features import Categorical, Feature, Numeric
 from federation.plan.identifiers import MAX_DIGITS, cleaned
 from federation.plan.plan import Plan, parse
 from federation.plan.settings import Settings, settings_for
-from federation.words import printable
+from federation.words import printable, some
 
 MOST_COLUMNS = 1000  # in a plan that people are to read
 _NAMED = 40  # columns that are left out, in a comment
@@ -51,6 +54,7 @@ class Proposal:
     columns: tuple[Judged, ...]
     target: str
     predicted: Predicted
+    course: Course | None = None  # what looks like series, and nobody said so
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -87,36 +91,57 @@ class Wanted:
     epsilon: float = 3.0
     records: int | None = None
     event: str | None = None  # the column that says what a time until an event ended in
+    patient: str | None = None  # the column that says whose a row is
+    time: str | None = None  # the one that orders the rows of each
 
 
 AS_THE_TABLE = Wanted()
 
 
 def propose(
-    table: Table, target: str, name: str, only: Sequence[str] = (), wanted: Wanted = AS_THE_TABLE
+    tables: Table | Sequence[Table],
+    target: str,
+    name: str,
+    only: Sequence[str] = (),
+    wanted: Wanted = AS_THE_TABLE,
 ) -> Proposal:
-    """A plan that predicts `target` from the other columns, or from those in `only`.
+    """A plan that predicts `target` from the other columns, or from those in `only`, of all rows of the tables.
 
     DataError for a target that is neither classes nor a number, and where no column is left to learn from.
     """
+    parts = [tables] if isinstance(tables, Table) else tables
+    table = as_one(parts)
+    table.require(named for named in (target, wanted.event, wanted.patient, wanted.time) if named is not None)
     found = predicted(table, target) if wanted.event is None else until(table, target, wanted.event)
-    told = {cleaned(target), cleaned(wanted.event or target)}
+    if wanted.time is not None:
+        found = found.of_windows(course_of(table, _whose(wanted), wanted.time))
+    told = {cleaned(column) for column in (target, wanted.event, wanted.patient) if column is not None}
     names = [chosen for column in only if (chosen := cleaned(column)) not in told] or [
         column for column in dict.fromkeys(table.header) if column not in told
     ]
     if len(names) > MOST_COLUMNS:
         hint = "name those that matter: --feature COLUMN, once for each"
         raise DataError(f"{table.path}: has {len(names)} columns, too many for people to approve", hint=hint)
-    columns = tuple(_judged(table, column, wanted.records) for column in names)
-    features = [column.feature for column in columns if column.feature is not None]
-    if not features:
-        reasons = f'; column "{columns[0].name}": {columns[0].why}' if len(columns) == 1 else ""
+    images = images_in(parts)
+    columns = tuple(images.get(column) or _judged(table, column, wanted.records) for column in names)
+    if all(column.feature is None for column in columns):
+        reasons = some([f'"{printable(column.name)}": {printable(column.why)}' for column in columns])
         raise DataError(
-            f"{table.path}: no column is left to learn from{reasons}",
+            f"{table.path}: no column is left to learn from: {reasons}",
             hint="see what a plan can hold: docs/data.md",
         )
-    found, text = _text(table, name, found, columns, wanted)
-    return Proposal(parse(text, Path("plan.toml")), text, columns, cleaned(target), found)
+    course = courses_in(table, columns) if wanted.patient is None else None
+    found, text = _text(table, name, found, columns, wanted, course)
+    return Proposal(parse(text, Path("plan.toml")), text, columns, cleaned(target), found, course)
+
+
+def _whose(wanted: Wanted) -> str:
+    if wanted.event is not None:
+        raise InputError("--time is of a series, and --event of a time until an event", hint="leave out one")
+    if wanted.patient is None:
+        hint = "add --patient COLUMN: whose a row is; all rows of one are protected together"
+        raise InputError("--time is of a series", hint=hint)
+    return wanted.patient
 
 
 def _judged(table: Table, name: str, records: int | None = None) -> Judged:
@@ -126,7 +151,12 @@ def _judged(table: Table, name: str, records: int | None = None) -> Judged:
 
 
 def _text(
-    table: Table, name: str, found: Predicted, columns: Sequence[Judged], wanted: Wanted
+    table: Table,
+    name: str,
+    found: Predicted,
+    columns: Sequence[Judged],
+    wanted: Wanted,
+    course: Course | None,
 ) -> tuple[Predicted, str]:
     features = tuple(column.feature for column in columns if column.feature is not None)
     found, settings, delta = settled(found, features, Wanted(wanted.epsilon, wanted.records or len(table)))
@@ -139,7 +169,7 @@ def _text(
         "",
         "[task]",
         *found.lines[:-1],
-        *_patients(columns),
+        *_patients(columns, course, wanted),
         found.lines[-1],
         "",
         "# GUESS, each line: write what is possible, not what is in one file. A number beyond its range is",
@@ -149,7 +179,7 @@ def _text(
         *(line_of(column.feature, column.why) for column in columns if column.feature is not None),
         *without(columns),
         "",
-        *rules(settings, wanted, delta, found.metrics),
+        *rules(settings, wanted, delta, found.metrics, "record" if wanted.patient is None else "patient"),
     ]
     return found, "\n".join(lines) + "\n"
 
@@ -166,8 +196,14 @@ def _title(name: str) -> str:
     return printable(name).strip()[:100] or "federation"
 
 
-def _patients(columns: Sequence[Judged]) -> Iterator[str]:
+def _patients(columns: Sequence[Judged], course: Course | None, wanted: Wanted) -> Iterator[str]:
     """The column that says whose a row is decides what is protected, so it is never set by a guess."""
+    if wanted.patient is not None:
+        told = [] if wanted.time is not None else [f"patient = {inline(wanted.patient)}  # whose a row is"]
+        yield from told
+        return
+    if course is not None:
+        yield f"# {looks_like(course)}"
     for column in columns:
         if column.names_people:
             yield f"# patient = {inline(column.name)}  # DECIDE: is it whose a row is? then unit is patient"
@@ -176,6 +212,7 @@ def _patients(columns: Sequence[Judged]) -> Iterator[str]:
 def line_of(feature: Feature, why: str = "") -> str:
     """A feature as its line in a plan, with a comment."""
     said = feature.model_dump(mode="json", exclude_none=True, exclude={"name"})
+    said |= {key: said.pop(key) for key in ("missing",) if key in said}  # behind what a cell is
     shape = inline({key: _plain(value) for key, value in said.items()})
     return f"{key_of(feature.name)} = {shape}" + f"  # {printable(why)}" * bool(why)
 

@@ -11,10 +11,11 @@ from pathlib import Path
 from pydantic import Field
 
 from clients.rules.data import SiteData
-from clients.rules.origin import Origin
+from clients.rules.origin import TABLES, Origin
 from federation.config.schema import Table, validate
 from federation.config.toml import Document, inline, read
-from federation.errors import InputError
+from federation.errors import DataError, InputError
+from federation.words import some
 
 _PLACES = ("source", "test", "password_file")
 _SAID = {
@@ -73,6 +74,27 @@ class Reading:
         if isinstance(value, list) or key not in _PLACES or "://" in value or value.startswith("credential:"):
             return inline(value)
         return path_in(folder, Path(value))
+
+
+def in_folder(source: str) -> str:
+    """The one table of a folder: train.csv or the like, or the only one; what is no folder stays as it is.
+
+    DataError for a folder without a table, or with several.
+    """
+    folder = Path(source)
+    if "://" in source or not folder.is_dir():
+        return source
+    tables = [entry for entry in sorted(folder.iterdir()) if entry.name.lower().endswith(TABLES)]
+    named = [table for table in tables if table.name.lower().startswith("train.")]
+    found = named or tables
+    if len(found) == 1:
+        return str(found[0])
+    if found:
+        raise DataError(f"{source}: holds {some([table.name for table in found])}", hint="name one of them")
+    hint = (
+        "images need one beside them, with a row for each: its file, and what is predicted (docs/images.md)"
+    )
+    raise DataError(f"{source}: holds no table", hint=hint)
 
 
 def origin_of_site(path: Path) -> Origin:

@@ -14,13 +14,23 @@ from clients.data.faults import refuse
 from clients.data.sources.numerals import parsed
 from clients.data.sources.table import Table
 from clients.drafting.columns import MOST_VALUES, listed, outwards
+from clients.drafting.courses import Course
 from federation.config.toml import inline
 from federation.errors import DataError
 from federation.plan.columns.features import Feature
 from federation.plan.identifiers import cleaned
 from federation.plan.numerals import as_text
 from federation.plan.outcomes import Survival
-from federation.plan.tabular import CLASSIFICATION, REGRESSION, SURVIVAL, TabularTask
+from federation.plan.series.tasks import SeriesClassification, SeriesRegression
+from federation.plan.tabular import (
+    CLASSIFICATION,
+    REGRESSION,
+    SERIES,
+    SERIES_CLASSIFICATION,
+    SERIES_REGRESSION,
+    SURVIVAL,
+    TabularTask,
+)
 from federation.plan.tasks import Classification, Regression, TimeToEvent
 
 _INTERVALS: Final = 8
@@ -38,10 +48,22 @@ class Predicted:
 
     @property
     def bent(self) -> Predicted:
-        """The same by a model with a curve for each number."""
+        """The same by a model with a curve for each number; of windows there is none."""
+        if self.keys["kind"] in SERIES:
+            return self
         straight = f'"{self.keys["model"]}": straight lines, for few records'
         line = f'model = "additive"  # a curve for each number; or {straight}; "mlp": a hidden layer'
         return replace(self, lines=(*self.lines[:-1], line), keys={**self.keys, "model": "additive"})
+
+    def of_windows(self, course: Course) -> Predicted:
+        """The same of windows of rows, by the baseline for which there is a rule of clip and learning rate."""
+        kind = self.keys["kind"].replace("tabular", "series")
+        usual = self.keys["model"]
+        others = '"gru" and "transformer" learn courses: try clipping_norm = 1 there'
+        model = f'model = "{usual}"  # a baseline; {others}'
+        lines = (f'kind = "{kind}"', *self.lines[1:-1], *course.lines, model)
+        words = f"{self.words}, of windows of {course.keys['window']} rows"
+        return replace(self, lines=lines, words=words, keys={**self.keys, "kind": kind, **course.keys})
 
     def task(self, features: Sequence[Feature]) -> TabularTask:
         """The task that would be proposed with these features."""
@@ -56,6 +78,8 @@ _KINDS: Final[Mapping[str, type[TabularTask]]] = {
     CLASSIFICATION: Classification,
     REGRESSION: Regression,
     SURVIVAL: TimeToEvent,
+    SERIES_CLASSIFICATION: SeriesClassification,
+    SERIES_REGRESSION: SeriesRegression,
 }
 
 

@@ -12,7 +12,6 @@ from federation.report.said.finished import Finished
 
 Form = Literal["onnx", "torch", "safetensors", "pmml"]
 ENDINGS: dict[Form, str] = {"onnx": "onnx", "torch": "pt2", "safetensors": "safetensors", "pmml": "pmml"}
-FORMS = tuple(ENDINGS)
 CLOSE = 1e-5
 """How far a file may be from what the model says, where that is 1 or less; a share of it where it is more."""
 

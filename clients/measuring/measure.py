@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
@@ -35,15 +36,21 @@ def sites_of(plan: Plan) -> int:
     return size if isinstance(size, int) else plan.cohort.minimum
 
 
-def measured(plan: Plan, site: str, tell: Tells = lambda _what: _silent, seconds: float = SECONDS) -> Figures:
-    """The figures of this installation under a plan. No file is read, no ledger opened, nothing sent.
+def measured(
+    plan: Plan,
+    site: str,
+    tell: Tells = lambda _what: _silent,
+    seconds: float = SECONDS,
+    encoders: tuple[Path, ...] = (),
+) -> Figures:
+    """The figures of this installation under a plan. No record is read, no ledger opened, nothing sent.
 
-    `tell` of what goes on gives what is told how far it is.
+    `tell` of what goes on gives what is told how far it is. `encoders`: folders of those that read its texts.
     """
     sites, steps = sites_of(plan), max(1, plan.kind.releases_per_round)
     bounds = max(2, _CONTRIBUTIONS // sites), max(2, _RELEASES // steps)
     most = min(max(plan.federation.rounds, _ROUNDS), *bounds)
-    moved = reach(plan, site, sites, tell("one record more, and one less"))
+    moved = reach(plan, site, sites, tell("one record more, and one less"), encoders)
     plan = plan.model_copy(update={"personal": None})  # the canaries' model has one layer, which travels
     made = canaries(_places(plan, sites, most * steps), plan, Stream(os.urandom(32)))
     stage = Stage(plan, site, made, sites)

@@ -16,6 +16,7 @@ import os
 from collections.abc import Iterator
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -52,11 +53,17 @@ class Moved:
     rounding: float
 
 
-def reach(plan: Plan, site: str, sites: int, tell: Tell = lambda _done, _total: None) -> Moved | None:
+def reach(
+    plan: Plan,
+    site: str,
+    sites: int,
+    tell: Tell = lambda _done, _total: None,
+    encoders: tuple[Path, ...] = (),
+) -> Moved | None:
     """How far canaries move a contribution; None where the plan's task makes no mock records."""
     task, whole_site = build_task(plan), plan.privacy.unit == "client"
     try:
-        mock = _heaviest_last(task, made_records(plan, task, site, _SITE if whole_site else _MOCK))
+        mock = _heaviest_last(task, made_records(plan, task, site, _SITE if whole_site else _MOCK, encoders))
     except NoMock:
         return None
     params = initial_params(task.model, plan.federation.seed)

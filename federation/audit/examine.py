@@ -70,6 +70,7 @@ from federation.audit.untrusted import is_regular
 from federation.errors import UnusableFile
 from federation.ledger.store import EVERY_SITE
 from federation.plan.plan import Plan
+from federation.round.plays import fold_name
 from federation.sums.engines import ADDS_UP
 from federation.sums.transcript.sizes import UNMASKED
 from privacy.accounting.bounds import Bounds
@@ -196,7 +197,7 @@ def _audited(run: Path, handed_in: Sequence[Path], shown: Sequence[Path] = (), *
 
 def _folds_of(run: Path, plan: Plan) -> tuple[Receipts, ...]:
     """The receipts of every fold; empty ones where there is no folder. What is wrong with them its audit finds."""
-    folders = [run / f"fold-{fold}" for fold in range(1, (plan.evaluation.folds or 0) + 1)]
+    folders = [run / fold_name(fold) for fold in range(1, (plan.evaluation.folds or 0) + 1)]
     return tuple(
         read_receipts(folder, plan, Findings()) if is_regular(folder / "plan.toml") else Receipts()
         for folder in folders
@@ -215,7 +216,7 @@ def _check_folds(
     ledgers = [*_journals(run), *handed_in]
     folds = []
     for fold, receipts in enumerate(told, start=1):
-        folder = run / f"fold-{fold}"
+        folder = run / fold_name(fold)
         inner = _audited(folder, ledgers, is_part=True) if is_regular(folder / "plan.toml") else None
         folds.append(Fold(fold, receipts.run, receipts.evaluation, inner))
     check_folds(evidence.receipts.run, evidence.report, plan.digest, folds, found)

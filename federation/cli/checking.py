@@ -82,7 +82,7 @@ def check_site(plan: Plan, site: Path, as_json: Printer | None, *, rehearsed: bo
     if as_json is None:
         _print_facts(facts, None)
         show_look(plan, site)
-    figures, verdict = measure(plan, load_site(site))
+    figures, verdict = measure(plan, load_site(site), site)
     if as_json is not None:
         as_json({**facts, "measured": told(figures, verdict)})
     else:

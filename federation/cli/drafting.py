@@ -44,12 +44,21 @@ def new_plan(
     data: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="DATA...", help="a table that is public or made up, or several of the same columns"
+            metavar="DATA...",
+            help="a table that is public or made up, or its folder, or several of the same columns",
         ),
     ] = None,
     target: Annotated[str | None, typer.Option(metavar="COLUMN", help="the column to predict")] = None,
     event: Annotated[
         str | None, typer.Option(metavar="COLUMN", help="--target is a time: what it ended in, such as died")
+    ] = None,
+    patient: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="whose a row is: all rows of one are protected together"),
+    ] = None,
+    time: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="what orders the rows of each --patient: a time series"),
     ] = None,
     run: Annotated[
         Path | None, typer.Option("--from", metavar="RUN", help="what a run's statistics published, not DATA")
@@ -87,13 +96,14 @@ def new_plan(
     from clients.data.sources.reading import read
     from clients.drafting.plans import Wanted, propose
     from clients.drafting.several import as_one
-    from clients.drafting.sources import Reading, by_options
+    from clients.drafting.sources import Reading, by_options, in_folder
     from federation.files import refuse_existing, write_new
 
     refuse_existing(out)
     if run is not None:
-        if data or event is not None:
-            raise InputError("--from contradicts DATA and --event", hint="name a table, or a run")
+        if data or event is not None or patient is not None or time is not None:
+            others = "DATA, --event, --patient and --time"
+            raise InputError(f"--from contradicts {others}", hint="name a table, or a run")
         found = _from_run(run, target, name, feature or (), Wanted(epsilon, records))
         write_new(out, found.text)
         _told(found, out, as_json=as_json)
@@ -103,9 +113,10 @@ def new_plan(
     _confirm_public(some(data), public)
     ways = (query, sheet, None, separator, decimal, encoding, columns)
     with by_options("DATA"):
-        table = as_one([read(Reading(source, *ways).origin()) for source in data])
-    wanted, title = Wanted(epsilon, records, event), name or Path(data[0]).stem
-    found = propose(table, target or _asked_target(table), title, feature or (), wanted)
+        tables = [read(Reading(in_folder(source), *ways).origin()) for source in data]
+        table = as_one(tables)
+    wanted, title = Wanted(epsilon, records, event, patient, time), name or Path(data[0]).stem
+    found = propose(tables, target or _asked_target(table), title, feature or (), wanted)
     write_new(out, found.text)
     _told(found, out, as_json=as_json)
 
@@ -164,16 +175,17 @@ def _asked_target(table: Table) -> str:
 
 
 def _tell_proposal(found: Proposal, out: Path) -> None:
+    from clients.drafting.courses import looks_like
     from clients.drafting.plans import line_of
 
     show(f"{found.target}: predicted, {found.predicted.words}")
     show(*(f"{line_of(c.feature)}  {c.why}" for c in found.used if c.feature is not None))
     show(*(f"left out: {column.name}: {column.why}" for column in found.left_out))
+    if found.course is not None:
+        show(looks_like(found.course))
     for column in found.columns:
-        if column.names_people:
-            show(
-                f'is "{column.name}" whose a row is? then set task.patient to it, and privacy.unit to "patient"'
-            )
+        if column.names_people and (found.course is None or found.course.patient != column.name):
+            show(f'is "{column.name}" whose a row is? then add --patient {command_line([column.name])}')
     show("", "People decide, and all of it is a guess so far:", *(f"  {line}" for line in found.decisions))
     show("", f"{out}: {many(len(found.used), 'feature')}, {found.plan.digest}")
     name = command_line([str(out)])

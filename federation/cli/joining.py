@@ -17,6 +17,7 @@ import typer
 
 from federation.cli.options import AsJson, Debug
 from federation.cli.process import command_line, end_by
+from federation.cli.progress import working
 from federation.cli.screen import labelled, styled
 from federation.cli.streams import print_json
 from federation.errors import InputError
@@ -114,7 +115,7 @@ def _show(look_at: Callable[[], Seen], *, is_plain: bool) -> None:
     from clients.preflight.finding import require
 
     console = _console(is_plain=is_plain)
-    with nullcontext() if is_plain else console.status("looking at this site ..."):
+    with nullcontext() if is_plain else working("looking at this site"):
         seen = look_at()
     width = max((len(finding.name) for finding in seen.findings), default=0)
     for finding in seen.findings:

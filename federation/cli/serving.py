@@ -219,6 +219,10 @@ def _ask(question: str, as_json: bool) -> None:
         raise InputError("nothing was changed", hint="answer y to go on")
 
 
+_ELSEWHERE = (
+    "copies elsewhere stay, and nobody noted where they are: what federation track, --mlflow and --tensorboard "
+    "wrote, exported models, bundles, run folders that were handed on"
+)
 _SAYS: dict[Part, str] = {
     "proofs": "transcripts, checkpoint, what the SuperLink said",
     "model": "params and report",
@@ -235,6 +239,7 @@ def _parts_of(found: Found) -> list[str]:
         f"keeps    {', '.join(found.stays)}",
         *(f"leaves   {printable(name)}: none of this program's" for name in found.strange),
         "no audit can prove the sums of this run after that",
+        *([_ELSEWHERE] if "model" in found.parts else []),
     ]
 
 

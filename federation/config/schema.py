@@ -8,13 +8,15 @@ Every field carries an example, written as TOML: `Field(examples=["1e-5"])`.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Annotated, Any, ClassVar, Self, TypeVar
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Self, TypedDict, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -98,10 +100,36 @@ class Table(BaseModel):
 _T = TypeVar("_T", bound=Table)
 
 
+@dataclass(frozen=True)
+class Written:
+    """Where a table stands: any equals any other, since a place is no part of what a table says."""
+
+    document: Document | None = dataclasses.field(default=None, compare=False, repr=False)
+
+    def where(self, model: type[Table], *key: str) -> Where:
+        """For an error: file, line and value of a key, or of the innermost table around it that is there."""
+        document = self.document or Document("", {})
+        return {
+            "path": document.path,
+            "line": document.line_of(key),
+            "key": _dotted(key),
+            "value": _shown(model, document, key),
+        }
+
+
+class Where(TypedDict):
+    """What an InputError says of the place of a mistake."""
+
+    path: Path | None
+    line: int | None
+    key: str
+    value: str
+
+
 def validate(model: type[_T], document: Document) -> _T:
     """The document as a model, or its most telling mistake as `model.refusal` (UnsafeParameters where `unsafe`)."""
     try:
-        return model.model_validate(document.data)
+        return model.model_validate(document.data, context=document)
     except ValidationError as error:
         mistake = _own(error.errors()[0])
         if mistake is None:

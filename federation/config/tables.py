@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from federation.config.base import Base
 from federation.config.purpose import Purpose
-from federation.config.schema import Mistake, Table, Texts, missing
-from privacy.accounting.events import MAX_EPSILON, MAX_GROUP, MIN_CLIPPING_NORM, MIN_SAMPLE_RATE
+from federation.config.schema import Mistake, Table, Texts, Where, Written, missing
+from federation.config.toml import Document
+from federation.errors import InputError, located
+from privacy.accounting.events import MAX_EPSILON, MAX_GROUP, MIN_CLIPPING_NORM, MIN_DELTA, MIN_SAMPLE_RATE
 
 METRICS = ("accuracy", "balanced_accuracy", "auc", "f1", "recall")
 _MAX_COUNT = 1_000_000
@@ -137,7 +139,7 @@ class Privacy(Table):
     unit: Literal["record", "patient", "client"] = Field(examples=['"record"'])
     noise: Literal["site", "distributed", "central", "none"] = Field(examples=['"distributed"'])
     epsilon: float | None = Field(default=None, gt=0, le=MAX_EPSILON, examples=["3.0"])
-    delta: float | None = Field(default=None, gt=0, lt=1, examples=["1e-5"])
+    delta: float | None = Field(default=None, ge=MIN_DELTA, lt=1, examples=["1e-5"])
     clipping_norm: float | None = Field(default=None, gt=0, le=_MAX_NORM, examples=["1.0"])
     records_per_patient: int | None = Field(default=None, ge=1, le=MAX_GROUP, examples=["1"])
     sites_per_patient: int | None = Field(default=None, ge=1, le=MAX_GROUP, examples=["2"])
@@ -359,6 +361,26 @@ class Rules(Table):
     base: Base | None = Field(default=None, examples=["[base]"])
     purpose: Purpose | None = Field(default=None, examples=["[purpose]"])
     personal: Personal | None = Field(default=None, examples=["[personal]"])
+    _written: Written = PrivateAttr(default=Written())
+
+    def model_post_init(self, context: Any) -> None:
+        """Where the plan was read from, so that whatever is found later names file and line."""
+        if isinstance(context, Document):
+            self._written = Written(context)
+
+    def place(self, *key: str) -> str:
+        """Where a key is in the plan's file, for an error that has no place: `plan.toml:7 privacy.delta = 0.1`."""
+        return located(**self._where(*key))
+
+    def place_in(self, error: InputError, *otherwise: str) -> None:
+        """Have an error say where its key is in the plan's file, or another key where it names none."""
+        if error.path is None and self._written.document is not None:
+            where = self._where(*(tuple(error.key.split(".")) if error.key else otherwise))
+            error.path, error.line = where["path"], where["line"]
+            error.key, error.value = where["key"], where["value"]
+
+    def _where(self, *key: str) -> Where:
+        return self._written.where(type(self), *key)
 
     @property
     def kept(self) -> int:

@@ -72,9 +72,9 @@ class AdaptiveUpdate(ClippedUpdate):
             raise UnsafeParameters("a plan whose clipping norm stays has no bit")
         share = multiplier / (2 * noise * sites)
         if share >= 1:
-            least = multiplier / (2 * sites)
+            least, place = multiplier / (2 * sites), self.rules.place("privacy", "clipping_noise")
             raise UnsafeParameters(
-                f"privacy.clipping_noise = {noise:g}: a bit of each of {sites} sites takes all of the noise",
+                f"{place}: a bit of each of {sites} sites takes all of the noise",
                 hint=f"set it well above {least:.2g}, raise cohort.minimum, or leave clipping_quantile out",
             )
         return share

@@ -31,7 +31,7 @@ from federation.kinds.folds import is_in_one, plays, tests, trainings
 from privacy.accounting.calibration import noise_multiplier
 from privacy.accounting.events import Event, GaussianEvent
 from privacy.accounting.units import Charge
-from privacy.errors import UnsafeParameters
+from privacy.errors import CalibrationFailed, UnsafeParameters
 from privacy.mechanism.excess import Levels
 from privacy.mechanism.gaussian import GaussianMechanism
 from privacy.mechanism.noise import VARIANCE, Stream
@@ -180,7 +180,11 @@ class Kind(ABC):
         privacy = self.rules.privacy
         if privacy.epsilon is None or privacy.delta is None:
             raise UnsafeParameters("a plan without privacy has no noise multiplier")
-        return noise_multiplier(privacy.epsilon, privacy.delta, self.sample_rate, self.releases)
+        try:
+            return noise_multiplier(privacy.epsilon, privacy.delta, self.sample_rate, self.releases)
+        except CalibrationFailed as error:
+            place = self.rules.place("privacy", "epsilon")
+            raise CalibrationFailed(f"{place}: {error.message}", hint=error.hint) from None
 
     @property
     def noise_text(self) -> str:

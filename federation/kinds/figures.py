@@ -18,7 +18,7 @@ from federation.kinds.cells import Summed, blocks_of
 from federation.kinds.folds import evaluations, is_in_one, tests
 from federation.kinds.sums import NoisedSum
 from privacy.accounting.calibration import noise_multiplier
-from privacy.errors import UnsafeParameters
+from privacy.errors import CalibrationFailed, UnsafeParameters
 from privacy.mechanism.gaussian import GaussianMechanism
 
 if TYPE_CHECKING:
@@ -65,7 +65,11 @@ class Figures(NoisedSum):
         epsilon, delta = self.rules.evaluation.epsilon, self.rules.privacy.delta
         if epsilon is None or delta is None:
             raise UnsafeParameters("a plan without evaluation.epsilon publishes no evaluation")
-        return noise_multiplier(epsilon, delta, 1.0, self.releases)
+        try:
+            return noise_multiplier(epsilon, delta, 1.0, self.releases)
+        except CalibrationFailed as error:
+            place = self.rules.place("evaluation", "epsilon")
+            raise CalibrationFailed(f"{place}: {error.message}", hint=error.hint) from None
 
     @property
     def blocks(self) -> Summed | None:

@@ -63,7 +63,7 @@ def require_layers(module: nn.Module, layers: Sequence[str]) -> None:
     for layer in layers:
         if not any(is_of(name, layer) for name in named):
             hint = f"name one of: {', '.join(sorted({name.rpartition('.')[0] or name for name in named}))}"
-            raise TaskError(f'personal.layers: the model trains no layer "{layer}"', hint=hint)
+            raise TaskError(f'the model trains no layer "{layer}"', hint=hint, key="personal.layers")
 
 
 def is_of(name: str, layer: str) -> bool:
@@ -116,17 +116,17 @@ def require_base(plan: Plan, name: str, module: nn.Module) -> None:
     pinned = None if plan.base is None else plan.base.digest
     if not has_base(module):
         if pinned is not None:
-            raise OtherBase(
-                f"{name}: the plan pins a base, and nothing of the model is frozen", hint="remove [base]"
-            )
+            reason = f"{name}: the plan pins a base, and nothing of the model is frozen"
+            raise OtherBase(reason, hint="remove [base]", key="base")
         return
     found = base_digest(module)
     if pinned is None:
         reason = f"{name}: the model has frozen parameters or buffers, and the plan does not pin them"
-        raise OtherBase(reason, hint=f"write {_WHAT_TO_WRITE.format(found)}")
+        raise OtherBase(reason, hint=f"write {_WHAT_TO_WRITE.format(found)}", key="base")
     if found != pinned:
         hint = "have the same files, and versions, as those the plan was made with; a base must not be drawn"
-        raise OtherBase(f"{name}: the base here is {found}, the plan pins {pinned}", hint=hint)
+        reason = f"{name}: the base here is {found}, the plan pins {pinned}"
+        raise OtherBase(reason, hint=hint, key="base.digest")
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from federation.errors import CodeError, TaskError
 from federation.model.code import note_before_import
 from federation.model.images.cnn import Cnn
+from federation.model.images.sizes import Shape
 from federation.model.sequences import gru, transformer
 from federation.model.shape import HIDDEN
 from federation.plan.outcomes import Classes, Outcome, Survival
@@ -49,6 +50,11 @@ def _mlp_of_hazards(inputs: int, bins: int) -> nn.Module:
     return nn.Sequential(*layers, Intercepts(bins))
 
 
+def _cnn_of_hazards(inputs: int, bins: int, place: int, shape: Shape) -> nn.Module:
+    """A score without an intercept of its own, as the others: those of the bins would stand beside it."""
+    return nn.Sequential(Cnn(inputs, 1, place, shape, bias=False), Intercepts(bins))
+
+
 def _tally(inputs: int, outputs: int) -> nn.Module:
     """A param for each input, from 0: what is added to them is the sum of the inputs of all records."""
     layer = nn.Linear(inputs, outputs, bias=False)
@@ -60,6 +66,7 @@ _OF_HAZARDS: Final[Mapping[str, _Factory]] = {
     "logistic": _hazards,
     "additive": _hazards,
     "mlp": _mlp_of_hazards,
+    CNN: _cnn_of_hazards,
 }
 OF_WINDOWS: Final[Mapping[str, Callable[[int, int, int], nn.Module]]] = {
     "gru": gru,

@@ -61,6 +61,7 @@ def require_code(name: str, pinned: str) -> None:
         raise CodeError(
             f"{package_of(name)}: the code here is {found}, the plan pins {pinned}",
             hint="install the version that the plan was made with, then start again",
+            key="federation.code",
         )
 
 

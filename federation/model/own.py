@@ -43,10 +43,11 @@ def require_kept(plan: Plan, model: nn.Module) -> None:
     if parts.kept != plan.kept:
         named = ", ".join(layers)
         hint = f"write kept = {parts.kept}"
-        raise TaskError(f"personal.kept = {plan.kept}: layers {named} hold {parts.kept} numbers", hint=hint)
+        reason = f"layers {named} hold {parts.kept} numbers"
+        raise TaskError(reason, hint=hint, key="personal.kept", value=str(plan.kept))
     if parts.kept == sum(parts.sizes):
-        raise TaskError("personal.layers: all layers are kept, and nothing is left to learn together",
-                        hint="leave one out, or remove kept")  # fmt: skip
+        reason = "all layers are kept, and nothing is left to learn together"
+        raise TaskError(reason, hint="leave one out, or remove kept", key="personal.layers")
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,9 @@ def known_dimension(plan: Plan) -> int | None:
     if isinstance(table.outcome, Tally):
         return inputs
     if table.model == CNN and table.image is not None:
-        return params_of(inputs, outputs, table.image[1].shape)
-    if isinstance(table.outcome, Survival):  # one score, and an intercept for each bin
+        hazards = isinstance(table.outcome, Survival)  # one score without an intercept, and one for each bin
+        return params_of(inputs, 1 if hazards else outputs, table.image[1].shape) + hazards * (outputs - 1)
+    if isinstance(table.outcome, Survival):
         return outputs + ((inputs + 1) * HIDDEN + HIDDEN if table.model == "mlp" else inputs)
     if table.model in ("gru", "transformer"):
         return _of_windows(table, outputs)

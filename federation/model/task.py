@@ -121,8 +121,17 @@ class Task:
 def build_task(plan: Plan) -> Task:
     """The plan's task, its model tried once. TaskError if the user's code fails or does not fit.
 
-    CodeError if it is not there, or not the code that the plan pins; OtherBase for another base than it pins.
+    CodeError if it is not there, or not the code that the plan pins; OtherBase for another base than it pins. Each
+    names the line of the plan.
     """
+    try:
+        return _built(plan)
+    except TaskError as error:
+        plan.place_in(error, *(("task",) if isinstance(plan.task, str) else ("task", "model")))
+        raise
+
+
+def _built(plan: Plan) -> Task:
     name, table = plan.federation.name, plan.task
     require_here(plan)
     task = _tabular(name, table) if isinstance(table, TabularTask) else _own(table)
@@ -150,11 +159,13 @@ def _check_figures(plan: Plan, task: Task) -> None:
         raise TaskError(
             f"{task.name}: evaluation.epsilon publishes right and wrong answers, which there are of classes only",
             hint="remove it from the plan",
+            key="evaluation.epsilon",
         )
     known = task.predicts.metrics
     if unknown := [name for name in plan.evaluation.metrics if name not in known]:
         hint = f"write evaluation.metrics = {inline(list(type(task.predicts).usual))}"
-        raise TaskError(f'{task.name}: "{unknown[0]}" is no metric of what it predicts', hint=hint)
+        reason = f'{task.name}: "{unknown[0]}" is no metric of what it predicts'
+        raise TaskError(reason, hint=hint, key="evaluation.metrics")
 
 
 def is_built_in(task: Task) -> bool:

@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import calendar
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from importlib.metadata import version
 from typing import Any
 
 from federation.words import printable
+from privacy.accounting.costs import cost
+from privacy.accounting.units import Patient, charge_from_json
+from privacy.errors import PrivacyError
 from privacy.ledger.chain import Entry
 
 _INFO, _WARN = ("INFO", 9), ("WARN", 13)
@@ -38,7 +42,7 @@ _PLAIN = ("run", "plan", "round", "attempt", "unit", "epsilon", "delta", "serial
 
 
 def log_lines(entries: Sequence[Entry]) -> Iterator[str]:
-    """One line per entry, in order."""
+    """One line per entry, in order. A plan that was charged, or refused, says what it costs one of its units."""
     first = entries[0].body if entries else {}
     resource = {
         "service.name": "federation",
@@ -47,8 +51,25 @@ def log_lines(entries: Sequence[Entry]) -> Iterator[str]:
         "federation.pool": printable(str(first.get("pool"))),
         "federation.simulated": first.get("simulated") is True,
     }
+    deltas: dict[str, float] = {}
     for entry in entries:
-        yield json.dumps(_record(entry, resource), ensure_ascii=True)
+        if entry.kind == "budget" and isinstance(delta := entry.body.get("delta"), float):
+            deltas[str(entry.body.get("unit"))] = delta
+        yield json.dumps(_record(entry, resource, _cost(entry, deltas)), ensure_ascii=True)
+
+
+def _cost(entry: Entry, deltas: Mapping[str, float]) -> dict[str, float | str]:
+    """The epsilon of a charge at the delta of this ledger's limit; none without a bound, or of no charge."""
+    asked = entry.body.get("charge")
+    if not isinstance(asked, Mapping) or not deltas:
+        return {}
+    try:
+        charge = charge_from_json(asked)
+        delta = deltas.get(charge.protects, next(iter(deltas.values())))
+        epsilon = cost([charge], charge.protects, Patient(), delta).together
+    except (PrivacyError, ValueError):  # a ledger that others wrote may say anything
+        return {}
+    return {"epsilon": epsilon, "delta": delta, "unit": charge.protects} if math.isfinite(epsilon) else {}
 
 
 def _timestamp(entry: Entry) -> dict[str, str]:
@@ -63,9 +84,10 @@ def _timestamp(entry: Entry) -> dict[str, str]:
     return {"Timestamp": str(seconds * 10**9)} if seconds >= 0 else {}
 
 
-def _record(entry: Entry, resource: Mapping[str, Any]) -> dict[str, Any]:
+def _record(entry: Entry, resource: Mapping[str, Any], spent: Mapping[str, float | str]) -> dict[str, Any]:
     text, number = _WARN if entry.kind in _LOUD else _INFO
-    told = {name: entry.body[name] for name in _PLAIN if isinstance(entry.body.get(name), str | int | float)}
+    plain = {name: entry.body[name] for name in _PLAIN if isinstance(entry.body.get(name), str | int | float)}
+    told = {**spent, **plain}
     return {
         **_timestamp(entry),
         "SeverityText": text,

@@ -64,8 +64,8 @@ class Plan(Rules):
     def _measured(cls, data: Any) -> Any:
         """A plan that names no metrics has those that are usual for what it predicts."""
         task = data.get("task") if isinstance(data, Mapping) else None
-        if isinstance(task, Mapping) and isinstance(kind := task.get("kind"), str) and kind not in KINDS:
-            raise Mistake(f"must be one of {', '.join(KINDS)}", nearest(kind, KINDS), ("task", "kind"))
+        if isinstance(task, Mapping) and (kind := task.get("kind", KINDS[0])) not in KINDS:
+            raise Mistake(f"must be one of {', '.join(KINDS)}", nearest(str(kind), KINDS), ("task", "kind"))
         data = settled(data)
         usual = usual_metrics(task)
         evaluation = data.get("evaluation", {}) if usual is not None else None
@@ -263,7 +263,7 @@ def check_delta(plan: Plan, protected: int, *, is_told: bool = True) -> None:
             else "1/N, for the N that it protects here"
         )
         raise UnsafeParameters(
-            f"privacy.delta = {delta}: must be below {told}", hint="choose a tenth of that or less"
+            f"{plan.place('privacy', 'delta')}: must be below {told}", hint="choose a tenth of that or less"
         )
 
 

@@ -115,7 +115,7 @@ class TimeToEvent(TabularTask):
     last one is not learned.
     """
 
-    models: ClassVar[tuple[str, ...]] = ("logistic", "additive", "mlp")
+    models: ClassVar[tuple[str, ...]] = ("logistic", "additive", "mlp", "cnn")
     shape: ClassVar[tuple[str, ...]] = ("target", "event", "events", "bins")
     shown: ClassVar[Mapping[str, str]] = {
         **TabularTask.shown,

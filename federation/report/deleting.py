@@ -31,6 +31,7 @@ from typing import Any, Final, Literal
 
 from federation.errors import UnusableFile
 from federation.files import kept, replace_file, sync_folder
+from federation.round.plays import folds_in
 from federation.sums.transcript.record import FOLDER
 
 RECORD: Final = "forgotten.json"
@@ -97,12 +98,10 @@ def examine(folder: Path, *, with_model: bool) -> Found:
             "holds no run: there is no plan.toml", hint="name the folder of a run", path=folder
         )
     found = _examined(folder, with_model=with_model, is_simulation=(folder / "journals").is_dir())
-    for fold in sorted(
-        folder.glob("fold-*/plan.toml")
-    ):  # a part of a plan with folds, and a run folder as well
-        found = found.with_fold(
-            _examined(fold.parent, with_model=with_model, is_simulation=(folder / "journals").is_dir())
-        )
+    for fold in folds_in(folder):  # a part of a plan with folds, and a run folder as well
+        if (fold / "plan.toml").exists():
+            is_simulation = (folder / "journals").is_dir()
+            found = found.with_fold(_examined(fold, with_model=with_model, is_simulation=is_simulation))
     return found
 
 

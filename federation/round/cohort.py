@@ -97,10 +97,9 @@ def noise_levels(plan: Plan, cohort: int) -> tuple[int, ...]:
     if shares_along_ring(plan, cohort):
         if asked is None:
             return ()
-        raise UnsafeParameters(
-            f"secure_aggregation.excess_levels = {asked}: a cohort of {cohort} sites takes no excess noise out",
-            hint="set it to 0, or sample a smaller cohort",
-        )
+        place = plan.place("secure_aggregation", "excess_levels")
+        reason = f"{place}: a cohort of {cohort} sites takes no excess noise out"
+        raise UnsafeParameters(reason, hint="set it to 0, or sample a smaller cohort")
     return levels_between(rules.tolerated, DEFAULT_LEVELS if asked is None else asked)
 
 

@@ -9,17 +9,32 @@ and evaluation F is that of fold F. A rehearsal is one short training, whatever 
 from __future__ import annotations
 
 import os
+import re
+from pathlib import Path
 
 from federation.plan.plan import Plan
 from federation.round.messages import RUN_ID_BYTES
 
 MODEL = 0
 """The training of the model, on all records."""
+_FOLD = "fold-"
+_NUMBERED = re.compile(rf"{_FOLD}[1-9]\d{{0,2}}", re.ASCII)
 
 
 def folds_of(plan: Plan) -> int | None:
     """How many folds are played; None for a plan that is one run."""
     return None if plan.is_rehearsal else plan.evaluation.folds
+
+
+def fold_name(fold: int) -> str:
+    """How the folder of a fold is called, in the run folder of the model."""
+    return f"{_FOLD}{fold}"
+
+
+def folds_in(folder: Path) -> list[Path]:
+    """The folders of folds that a run folder holds, in order of their numbers."""
+    found = (path for path in folder.glob(f"{_FOLD}*") if _NUMBERED.fullmatch(path.name) and path.is_dir())
+    return sorted(found, key=lambda path: int(path.name.removeprefix(_FOLD)))
 
 
 def fresh_run(plan: Plan) -> bytes:

@@ -7,7 +7,7 @@ the noise hides what it is divided by.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -20,7 +20,7 @@ from federation.plan.plan import Plan
 from federation.plan.tallies.tasks import Curves, Statistics
 from federation.round.cohort import parties_of, stand_ins
 from federation.sums.lifetimes import lifetimes
-from federation.sums.ratios import LEAST, Estimate, Numbers, Z, inner, ratio
+from federation.sums.ratios import Estimate, Numbers, Z, inner, ratio
 
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 
@@ -144,8 +144,3 @@ def _reached(edges: list[float], shares: list[float], share: float) -> float:
             part = (share - before) / (after - before) if after > before else 1.0
             return left + (right - left) * min(1.0, max(0.0, part))
     return edges[-1]
-
-
-def clearly_there(told: Mapping[str, Any], deviation: float) -> list[bool]:
-    """Of each cell of a column, whether its count is clearly above the noise."""
-    return [count > LEAST * deviation for count in told["counts"]]

@@ -27,6 +27,11 @@ from federation.tracking.told import Tracked
 
 LIBRARY: Final = "mlflow"
 DATABASE, ARTIFACTS = "mlflow.db", "artifacts"
+_TALKATIVE: Final = (
+    "mlflow",
+    "alembic",
+    "alembic.runtime.migration",
+)  # of the making of tables, line by line
 _KEY: Final = "federation.report_sha256"
 _AT_ONCE: Final = 900  # metrics of one call; MLflow takes 1000
 _LONGEST: Final = 500  # characters of a setting
@@ -55,9 +60,10 @@ def address_of(folder: Path) -> str:
 
 def _client(store: Path) -> Any:
     os.environ.update(QUIET)
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
-    address = address_of(store)
-    return library(LIBRARY).MlflowClient(tracking_uri=address, registry_uri=address)
+    address, mlflow = address_of(store), library(LIBRARY)
+    for name in _TALKATIVE:  # after the import, which sets their levels
+        logging.getLogger(name).setLevel(logging.WARNING)
+    return mlflow.MlflowClient(tracking_uri=address, registry_uri=address)
 
 
 def _experiment(client: Any, run: Tracked, store: Path) -> str:

@@ -20,7 +20,7 @@ from federation.plan.plan import Plan
 from federation.report.figures.folds import over
 from federation.report.receipt import Receipt
 from federation.report.report import Fold, FoldFigures, Folds, Published, Report
-from federation.round.plays import MODEL, fold_of, folds_of, run_of
+from federation.round.plays import MODEL, fold_name, fold_of, folds_of, run_of
 from federation.sums.state import ServerState
 
 
@@ -69,7 +69,7 @@ def folds_beside(folder: AnyFolder, run: bytes) -> tuple[AnyFolder, ...]:
 
 def _folds(folder: AnyFolder) -> tuple[AnyFolder, ...]:
     numbers = range(1, (folds_of(folder.plan) or 0) + 1)
-    return tuple(folder.at(folder.path / f"fold-{fold}") for fold in numbers)
+    return tuple(folder.at(folder.path / fold_name(fold)) for fold in numbers)
 
 
 def receipts_of(folder: Folder, run: bytes) -> tuple[Receipt, ...]:

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from federation.errors import InputError
 from federation.plan.plan import Plan, parse
-from federation.round.plays import rounds_before
+from federation.round.plays import folds_in, rounds_before
 from server.showing.now import read_now
 
 SCHEMA: Final = "federation.status/1"
@@ -126,7 +126,7 @@ def _read_run(folder: Path) -> dict[str, Any]:
 
 def _folds(folder: Path) -> list[Path]:
     """The receipts of each fold of a plan that has folds."""
-    return sorted(folder.glob("fold-*/receipts.jsonl"))
+    return [receipts for fold in folds_in(folder) if (receipts := fold / "receipts.jsonl").exists()]
 
 
 def _numbered(plan: Plan, lines: list[dict[str, Any]]) -> dict[int, dict[str, Any]]:

@@ -20,6 +20,7 @@ from federation.errors import CheckpointError, OtherRun
 from federation.files import kept, replace_file
 from federation.model.task import Dataset
 from federation.plan.plan import Plan
+from federation.round.plays import fold_name
 from simulations.endings.remembered import recall, remember
 from simulations.faults.kept import require_same
 from simulations.faults.rules import Faults
@@ -44,7 +45,7 @@ class FoldsFolder:
 
     def run(self, number: int) -> Path:
         """The run folder of a fold."""
-        return self.path / f"fold-{number}"
+        return self.path / fold_name(number)
 
     def finished(self) -> CrossValidation | None:
         """The result that is here, or None. CheckpointError if it is another one's, or if a run is here."""

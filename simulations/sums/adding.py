@@ -118,9 +118,7 @@ class Adding:
         try:
             return terms.kind.summed(terms.parties, names, works, chance.draws, lost)
         except EncodingOverflow as error:
-            place = f"round {terms.round}: the update of {names[error.row]}"
-            hint = "lower training.learning_rate or training.local_steps; what was charged stays charged"
-            raise TrainingDiverged(f"{place} left the range of the ring", hint=hint) from None
+            raise TrainingDiverged.beyond(f"round {terms.round}: the update of {names[error.row]}") from None
         except (FederationError, PrivacyError):
             raise
         except (Exception, SystemExit) as error:

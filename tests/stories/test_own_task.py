@@ -148,6 +148,7 @@ def test_the_other_tasks_of_the_page_are_short_conform_and_train_privately(
     made = federation("simulate", plan, "--sites", sites, "--out", own_modules / "runs" / name, "--json")
     assert made.code == 0, made.err
     assert made.json["privacy"]["private"] is True
+    assert made.json["evaluation"]["pooled"][changes["metrics"][0]] is not None  # type: ignore[index]
     if name == "vae":
         monkeypatch.chdir(own_modules)
         names: dict[str, Any] = {}

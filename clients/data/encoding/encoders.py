@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 
 from federation import extras
 from federation.errors import OtherEncoder
+from federation.log import note
 from federation.plan.columns.encoder import Encoder
 from federation.progress import going_on
 from privacy.wire import Writer, digest
@@ -128,6 +129,7 @@ def vectors_of(feature: Encoder, folders: Sequence[Path], texts: Sequence[str | 
     if not lacking:
         return rows
     reads = opened(feature, folders)
+    note("reading_texts", detail=f'column "{feature.name}"')
     for done, (name, places) in enumerate(lacking.items()):
         going_on(f'reading texts of "{feature.name}"', done, len(lacking))
         rows[places] = known[name] = reads.vector(texts[places[0]] or "")

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from clients.data.images.form import Form, NoImage, Pixels
+from clients.data.images.form import REDUCED_AT_MOST, Form, NoImage, Pixels
 from clients.data.images.picture import resized
 from federation import extras
 from federation.errors import DataError
@@ -49,6 +49,26 @@ def read_dicom(path: Path, form: Form) -> Pixels:
         raise NoImage("is cut off or damaged", _EXPORT) from None
 
 
+def form_of_dicom(path: Path) -> Form:
+    """What a plan would have to say that takes this file. NoImage if it is no DICOM file with an image."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            file = pydicom().dcmread(path, stop_before_pixels=True)
+            form = Form.of_any_value(int(file.Rows), int(file.Columns), _channels(file))
+    except DataError:
+        raise
+    except Exception:  # of a library that meets whatever a file says
+        raise NoImage("is no DICOM file with an image", _EXPORT) from None
+    if not 0 < form.height * form.width <= REDUCED_AT_MOST:
+        raise NoImage("is of no size, or far too large to be a picture", "look at the file")
+    return form
+
+
+def _channels(file: Any) -> int:
+    return {"MONOCHROME1": 1, "MONOCHROME2": 1, "RGB": 3}.get(str(file.PhotometricInterpretation), 0)
+
+
 def _read(library: Any, path: Path, form: Form) -> Pixels:
     syntax = str(library.filereader.read_file_meta_info(path).get("TransferSyntaxUID", ""))
     if syntax not in _PLAIN:
@@ -61,8 +81,7 @@ def _read(library: Any, path: Path, form: Form) -> Pixels:
 
 def _check(file: Any, form: Form) -> None:
     form.check_size(int(file.Columns), int(file.Rows))
-    kinds = {"MONOCHROME1": 1, "MONOCHROME2": 1, "RGB": 3}
-    channels = kinds.get(str(file.PhotometricInterpretation), 0)
+    channels = _channels(file)
     form.check_channels(channels)
     if int(file.get("NumberOfFrames") or 1) != 1 or int(file.SamplesPerPixel) != channels:
         raise NoImage("has several frames, or samples that it does not explain", "keep one image in a file")

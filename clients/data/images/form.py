@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 Pixels = NDArray[np.float32]
 """(channels, height, width), in [-1, 1]."""
 
+WIDEST = float(1 << 16)
+"""Beyond any pixel value of a file. A power of two: float32 on [-1, 1] still tells which whole number it was."""
+
 REDUCED_AT_MOST = 1 << 26
 """Pixels of an image that is made smaller: above, a file of kilobytes may take gigabytes to unpack."""
 
@@ -37,6 +40,11 @@ class Form:
     low: float
     high: float
     resize: bool = False
+
+    @classmethod
+    def of_any_value(cls, height: int, width: int, channels: int) -> Form:
+        """What takes all values of a file of this size: a value v becomes v / WIDEST."""
+        return cls(height, width, channels, -WIDEST, WIDEST)
 
     def check_area(self, width: int, height: int) -> None:
         """NoImage for more pixels than any size has that the plan takes."""

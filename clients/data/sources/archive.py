@@ -68,6 +68,23 @@ def read_npz(place: Origin) -> Table:
 
 def array_of(path: Path, name: str) -> NDArray[Any]:
     """The array whose name is the column's. DataError if it is not there, or has one axis."""
+    with _member(path, name) as (info, member):
+        header = _header(path, info, member)
+        if len(header.shape) == 1 or header.dtype.kind == "U":
+            raise DataError(
+                f'{path}: array "{name}" holds no images', hint="images have a height and a width"
+            )
+        return _entries(path, member, header)
+
+
+def shape_of(path: Path, name: str) -> tuple[int, ...]:
+    """The shape of that array, of which nothing else is unpacked: (n,) of a column of cells."""
+    with _member(path, name) as (info, member):
+        return _header(path, info, member).shape
+
+
+@contextmanager
+def _member(path: Path, name: str) -> Iterator[tuple[zipfile.ZipInfo, IO[bytes]]]:
     with _opened(path) as archive:
         found = [
             info
@@ -79,12 +96,7 @@ def array_of(path: Path, name: str) -> NDArray[Any]:
                 f'{path}: has no array "{name}"', hint="write it with numpy.savez(FILE, NAME=images)"
             )
         with archive.open(found[0]) as member:
-            header = _header(path, found[0], member)
-            if len(header.shape) == 1 or header.dtype.kind == "U":
-                raise DataError(
-                    f'{path}: array "{name}" holds no images', hint="images have a height and a width"
-                )
-            return _entries(path, member, header)
+            yield found[0], member
 
 
 @contextmanager

@@ -7,10 +7,14 @@ Nothing here reads a record.
 from __future__ import annotations
 
 import csv
+import re
 
 from federation.plan.numerals import as_number
 
 SAVE = "save it as CSV, UTF-8"
+HOLDS_NUL, NO_NUL = "holds a NUL byte", "take it out: text has none"
+NUL, NEWLINE = b"\0", b"\n"
+_CONTROL = re.compile(rb"[\x01-\x08\x0e-\x1f]")  # what text does not hold, beside NUL
 HEAD = 4096  # bytes from the beginning of a file that are looked at
 WIDE = ("utf-16", "utf-32")  # encodings in which a line break is no single byte
 
@@ -74,13 +78,24 @@ def other_format(head: bytes, separator: str = ",", encoding: str = "utf-8") -> 
         return _other_separator(head.decode(encoding, errors="ignore"), separator)
     binary = next(((what, cure) for magic, what, cure in _MAGIC if head.startswith(magic)), None)
     if binary is None and b"\0" in head:
-        binary = ("is UTF-16 text", _DECLARE) if _is_utf16(head) else ("is a binary file", SAVE)
+        binary = ("is UTF-16 text", _DECLARE) if _is_utf16(head) else _with_nul(head)
     if binary is None and is_wide:
         binary = (
             f"is no {encoding} text",
             "set data.encoding in site.toml to what it is, or leave it out for UTF-8",
         )
     return binary or _other_text(head, separator, encoding)
+
+
+def _with_nul(head: bytes) -> tuple[str, str]:
+    """What a file with a NUL byte is: text with one in it, as some systems write an empty field, or no text at all.
+
+    >>> _with_nul(b"age,note\\n40,fine\\0\\n"), _with_nul(b"\\x7fELF\\x02\\x01\\0")[0]
+    (('row 2 holds a NUL byte', 'take it out: text has none'), 'is a binary file')
+    """
+    if _CONTROL.search(head) or head.count(NUL) * 10 > len(head):
+        return "is a binary file", SAVE
+    return f"row {head.count(NEWLINE, 0, head.index(NUL)) + 1} {HOLDS_NUL}", NO_NUL
 
 
 def _other_text(head: bytes, separator: str, encoding: str) -> tuple[str, str] | None:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Final
 
-from clients.data.sources.formats import HEAD, SAVE, WIDE, other_format
+from clients.data.sources.formats import HEAD, HOLDS_NUL, NO_NUL, SAVE, WIDE, other_format
 from clients.rules.origin import Origin
 from federation.errors import DataError
 
@@ -108,7 +108,7 @@ def _lines(place: Origin, file: IO[bytes], undecoded: list[int]) -> Iterator[str
             undecoded.append(number + 1 + line.count(b"\r", 0, error.start))
             text = line.decode(place.encoding, errors="replace")
         if "\0" in text:
-            raise DataError(f"{place}: is a binary file", hint=SAVE)
+            raise DataError(f"{place}: row {number + 1} {HOLDS_NUL}", hint=NO_NUL)
         for piece in io.StringIO(text, newline="") if "\r" in text[:-2] else (text,):
             number += 1
             yield piece

@@ -13,13 +13,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from clients.data.folders import find_sites
+from clients.data.folders import by_reading, find_sites, place_of
 from clients.data.load import read_file
 from clients.data.split import split
 from clients.drafting.sources import origin_of_site
 from clients.exporting.schema import Json
 from clients.predicting.figures import figures_of, has_classes
-from clients.rules.origin import Origin
 from federation.errors import InputError
 from federation.model.task import Dataset
 from federation.plan.outcomes import Classes
@@ -79,7 +78,8 @@ def records_at(run: Finished, path: Path) -> list[Dataset]:
     if path.suffix == ".toml":
         return [read_file(origin_of_site(path), plan, run.task).data]
     if not (run.simulated and path.is_dir()):
-        return [read_file(Origin.of(path), plan, run.task).data]
+        with by_reading():
+            return [read_file(place_of(path), plan, run.task).data]
     found, holdout = list[Dataset](), plan.evaluation.holdout
     for site in find_sites(path, any_format=not isinstance(plan.task, TabularTask)).sites:
         train, test = site.places()

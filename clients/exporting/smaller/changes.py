@@ -32,12 +32,14 @@ class Changes:
             raise InputError("--quantize is of ONNX, whose runtime has the operators", hint="write --to onnx")
         if self.prune is not None and not 0 < self.prune < 1:
             raise InputError("--prune is a share between 0 and 1", hint="write for example: --prune 0.5")
-        if self.distill is None and (self.data is not None or self.is_public):
-            raise InputError(
-                "--data is what a student learns from", hint="add --distill mlp, or leave it out"
-            )
         if self.is_public and self.data is None:
-            raise InputError("--public states that --data are public, and there are none", hint="name them")
+            hint = "add --data FILE, or leave it out: what a student learns from is made up then"
+            raise InputError(
+                "--public is a statement about the rows of --data FILE, and none is named", hint=hint
+            )
+        if self.distill is None and self.data is not None:
+            hint = "add --distill MODEL, such as mlp, or leave --data and --public out"
+            raise InputError("--data is what a student learns from, and there is none", hint=hint)
         if self.data is not None and not self.is_public:
             raise InputError(
                 "--data: nobody said that these data are public, and any record of a site in them is a new release",

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from clients.data.encoding.wide import require_encoders
+from clients.data.folders import by_reading, place_of
 from clients.data.load import read_file
 from clients.data.sources.reading import examined
 from clients.exporting.rows import made_rows
@@ -49,7 +50,11 @@ def made_up(run: Finished) -> Learned:
 
 def stated_public(run: Finished, path: Path) -> Learned:
     """The rows of a file of which the caller states that it is public. DataError for cells that do not fit."""
-    origin = Origin.of(path)
+    with by_reading():
+        return _stated_public(run, path, place_of(path))
+
+
+def _stated_public(run: Finished, path: Path, origin: Origin) -> Learned:
     if run.table is not None:
         require_encoders(run.table.features, origin)
         table, task = examined(origin), run.table

@@ -35,6 +35,7 @@ MEASURED = "measured"
 _CHUNK = 1 << 20
 _SAME = ("verdict", "run", "plan_digest", "simulated", "entries_verified", "sums_verified")
 _TOLERANCE = 1e-4
+_NAMES = (ENVELOPE, FOUND, "receipts.jsonl")
 
 
 @dataclass(frozen=True)
@@ -66,17 +67,39 @@ def unpacked(path: Path) -> Iterator[Unpacked]:
     """The files of a bundle. AuditFailure for one that was edited, in whatever byte; UnusableFile for no bundle."""
     with TemporaryDirectory() as folder:
         try:
-            with zipfile.ZipFile(path) as archive:
-                found = _unpack(archive, Path(folder) / "files", path)
-            _require_nothing_else(path, found, Path(folder) / "again.zip")
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, struct.error):
-            raise _edited(path, "it cannot be unpacked, or is no bundle") from None
-        except OSError as error:
-            if error.errno == EINVAL:  # its directory lies before its beginning
-                raise _edited(path, "it cannot be unpacked") from None
-            reason = error.strerror or type(error).__name__
-            raise UnusableFile(f"cannot be opened ({reason})", hint="check the path", path=path) from None
+            found = _opened(path, Path(folder))
+        except AuditFailure:
+            if _is_of_ours(path):
+                raise
+            hint = "name a run folder, or a file that federation audit RUN --bundle FILE.zip made"
+            raise UnusableFile("is no bundle: it holds no signed audit", hint=hint, path=path) from None
         yield found
+
+
+def _opened(path: Path, folder: Path) -> Unpacked:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            found = _unpack(archive, folder / "files", path)
+        _require_nothing_else(path, found, folder / "again.zip")
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, struct.error):
+        raise _edited(path, "it cannot be unpacked") from None
+    except OSError as error:
+        if error.errno == EINVAL:  # its directory lies before its beginning
+            raise _edited(path, "it cannot be unpacked") from None
+        reason = error.strerror or type(error).__name__
+        raise UnusableFile(f"cannot be opened ({reason})", hint="check the path", path=path) from None
+    return found
+
+
+def _is_of_ours(path: Path) -> bool:
+    """Whether a file looks as if it had been a bundle: by names that stand in several places of one, in clear."""
+    names, before = [name.encode() for name in _NAMES], b""
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            if any(name in before + chunk for name in names):
+                return True
+            before = chunk[-max(map(len, names)) :]
+    return False
 
 
 def _edited(path: Path, how: str) -> AuditFailure:
@@ -97,7 +120,7 @@ def _unpack(archive: zipfile.ZipFile, folder: Path, path: Path) -> Unpacked:
     members = {member.filename: member for member in archive.infolist()}
     _require_stored(archive.infolist(), path)
     if ENVELOPE not in members:
-        raise _edited(path, "it has no envelope, or is another zip file")
+        raise _edited(path, "it has no envelope")
     if len(members) < len(archive.infolist()):
         raise _edited(path, "it has a file twice")
     if members[ENVELOPE].file_size > MAX_ENVELOPE:

@@ -22,6 +22,7 @@ from federation.audit.untrusted import is_regular
 from federation.errors import InputError, UnusableFile
 from federation.files import replacing
 from federation.ledger.export import export_lines, load_entries
+from federation.round.plays import folds_in
 from privacy.dsse import sealed
 
 _FILES = (
@@ -90,8 +91,8 @@ def _of_run(folder: Path, within: str = "") -> Iterator[tuple[str, Path]]:
         for path in sorted((folder / name).glob("*")):
             if _is_own(path) and is_safe(path.name):
                 yield f"{within}{name}/{path.name}", path
-    for path in sorted(folder.glob("fold-*")):
-        if path.is_dir() and not path.is_symlink():
+    for path in folds_in(folder):
+        if not path.is_symlink():
             yield from _of_run(path, f"{within}{path.name}/")
 
 

@@ -14,6 +14,7 @@ from federation.audit.findings import Findings
 from federation.audit.outcome import Audit
 from federation.audit.receipts import Evaluation
 from federation.audit.report import check_same, differs
+from federation.round.plays import fold_name
 
 _FIGURES = ("accuracy", "loss", "records", "standard_error")
 
@@ -39,7 +40,7 @@ def check_folds(
 
 
 def _check_folder(run: str, plan: str, fold: Fold, found: Findings) -> None:
-    name = f"fold-{fold.number}"
+    name = fold_name(fold.number)
     if fold.audit is None:
         if run:
             found.add(

@@ -25,6 +25,10 @@ _MIDDLE = (
     "have no line. In the middle "
     "of the public ranges {what} by so much with each input, which is scaled as the plan says:"
 )
+_WHOLES = (
+    "All features of this model are texts or images: what one of their inputs means nobody can say, so there is "
+    "nothing to list. --data DIR tells, on records, how much worse the model does without each feature."
+)
 _OWN = "The plan brings its own task: what its inputs mean, only its code says. Its params, by name:"
 _EXACT = "Exact figures of the records in DIR: for this terminal only, and covered by no epsilon."
 
@@ -88,12 +92,13 @@ def _write_scorecard(
 
 
 def _importance(run: Finished, data: Path) -> Importance:
-    from clients.data.folders import find_sites
+    from clients.data.folders import by_reading, find_sites, place_of
     from clients.predicting.importance import importance
     from federation.cli.progress import show_progress
 
-    places = [site.train for site in find_sites(data).sites] if data.is_dir() else [data]
-    with show_progress() as shown:
+    sites = find_sites(data).sites if data.is_dir() else ()
+    places = [site.places()[0] for site in sites] or [place_of(data)]
+    with show_progress() as shown, by_reading():
         return importance(run, places, lambda done, total: shown.stage("dealing anew", done, total))
 
 
@@ -133,11 +138,14 @@ def _parts(
     if told is not None:
         yield from _told(run, told)
     elif around is not None:
-        yield _MIDDLE.format(what=_moving(run))
-        table = titled("", "input", "slope")
-        for name, slope in sorted(around, key=lambda one: -abs(one[1]))[:_MOST]:
-            table.add_row(_plain(name), f"{slope:+.3f}")
-        yield table
+        if around:
+            yield _MIDDLE.format(what=_moving(run))
+            table = titled("", "input", "slope")
+            for name, slope in sorted(around, key=lambda one: -abs(one[1]))[:_MOST]:
+                table.add_row(_plain(name), f"{slope:+.3f}")
+            yield table
+        else:
+            yield _WHOLES
         if added is not None:
             yield from _added(added)
     else:

@@ -128,9 +128,10 @@ def _check(run: Finished, is_changed: bool, data: Path | None, measure: Path | N
         hint = "leave out --json, or --measure"
         raise InputError("an exact figure of records of a real run is written nowhere", hint=hint)
     if data is not None:
+        from clients.data.folders import place_of
         from simulations.tried import shared_rows
 
-        if many := shared_rows(data):
+        if many := shared_rows(place_of(data)):
             raise PolicyViolation(
                 f"--data: {many} of its rows, or more, are a site's in a simulation on this machine, so not public",
                 hint="a row of a pool here is a new release: leave these rows out, or leave out --data",

@@ -52,7 +52,7 @@ def rehearse(
         from federation.files import refuse_existing
 
         refuse_existing(out)
-    figures, verdict = measure(approved, rules)
+    figures, verdict = measure(approved, rules, site)
     if out is not None and rules is not None:
         _write(approved, rules, figures, out)
     if as_json:
@@ -62,8 +62,8 @@ def rehearse(
     require_pass(verdict)
 
 
-def measure(plan: Plan, rules: SiteFile | None) -> tuple[Figures, Verdict]:
-    """The figures of this installation, and what they come to."""
+def measure(plan: Plan, rules: SiteFile | None, site: Path | None) -> tuple[Figures, Verdict]:
+    """The figures of this installation, and what they come to. `rules` are those of the site file at `site`."""
     from clients.measuring.measure import measured
     from federation.audit.measured.judging import judged, require_noise
 
@@ -74,7 +74,10 @@ def measure(plan: Plan, rules: SiteFile | None) -> tuple[Figures, Verdict]:
             return lambda done, total: shown.stage(what, done, total)
 
         shown.stage("reading the plan")
-        figures = measured(plan, rules.id if rules is not None else "a-site", tell)
+        name, encoders = "a-site", tuple[Path, ...]()
+        if rules is not None and site is not None:
+            name, encoders = rules.id, rules.data.folders(site.parent)
+        figures = measured(plan, name, tell, encoders=encoders)
         shown.stage("recounting")
         return figures, judged(plan, figures)
 

@@ -18,9 +18,12 @@ _GROUPS: Final = 4
 
 
 class Cnn(nn.Module):
-    """Rows (n, inputs) to outputs (n, outputs); the image of `shape` begins at input `place`."""
+    """Rows (n, inputs) to outputs (n, outputs); the image of `shape` begins at input `place`.
 
-    def __init__(self, inputs: int, outputs: int, place: int, shape: Shape) -> None:
+    `bias`: whether each output has an intercept.
+    """
+
+    def __init__(self, inputs: int, outputs: int, place: int, shape: Shape, *, bias: bool = True) -> None:
         super().__init__()
         self._place, self._shape, self._end = place, shape, place + math.prod(shape)
         first, second = CHANNELS
@@ -31,7 +34,7 @@ class Cnn(nn.Module):
             *(nn.Conv2d(first, second, KERNEL, padding=1), nn.GroupNorm(_GROUPS, second), nn.Tanh()),
             nn.AvgPool2d((high[1], wide[1])),
         )
-        self.head = nn.Linear(second * seen[0] * seen[1] + inputs - math.prod(shape), outputs)
+        self.head = nn.Linear(second * seen[0] * seen[1] + inputs - math.prod(shape), outputs, bias=bias)
 
     def forward(self, rows: Tensor) -> Tensor:
         """The outputs."""

@@ -11,6 +11,7 @@ of different things, and moderators are wrong in one post of two hundred.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -150,25 +151,36 @@ def moderation(directory: Path, seed: int = 0) -> Path:
 
 
 def _posts(draws: Draws, where: Places, is_bad: NDArray[np.bool_]) -> list[str]:
-    """Each post: an opening, what the forum is about, and what it is taken down for, or words of that form."""
-    shares, found = draws.uniform(len(where), 6).tolist(), list[str]()
-    for place, bad, (first, topic, kind, frame, noun, how) in zip(
-        where.tolist(), is_bad.tolist(), shares, strict=True
-    ):
-        frames, nouns, hows = (_BAD_POSTS if bad else _GOOD_POSTS)[_place(kind, _KINDS[place])]
-        said = _evenly(frames, frame).format(noun=_rarely(nouns, noun), how=_rarely(hows, how))
-        about = _evenly(_TOPICS[place], topic)
-        found.append(f"{_evenly(_OPENINGS, first)}: {about}. {said[0].upper()}{said[1:]}.")
-    return found
+    """Each post: an opening, what the forum is about, and what it is taken down for, or words of that form.
+
+    No post is said twice, by chance neither: one in the test that is in the training, too, would flatter a model.
+    What was said before is begun in another way, then about something else, then with another noun.
+    """
+    shares, found = draws.uniform(len(where), 6).tolist(), dict[str, None]()
+    for place, bad, six in zip(where.tolist(), is_bad.tolist(), shares, strict=True):
+        turns = (_post(place, bad, six, turn) for turn in count())
+        found[next(post for post in turns if post not in found)] = None
+    return list(found)
 
 
-def _evenly(texts: Sequence[str], share: float) -> str:
-    return texts[int(share * len(texts))]
+def _post(place: int, bad: bool, shares: Sequence[float], turn: int) -> str:
+    """The post of six shares; `turn` counts those that were tried before."""
+    first, topic, kind, frame, noun, how = shares
+    openings, topics = len(_OPENINGS), len(_TOPICS[place])
+    frames, nouns, hows = (_BAD_POSTS if bad else _GOOD_POSTS)[_place(kind, _KINDS[place])]
+    other = _rarely(nouns, noun, turn // (openings * topics))
+    said = _evenly(frames, frame).format(noun=other, how=_rarely(hows, how))
+    about = _evenly(_TOPICS[place], topic, turn // openings)
+    return f"{_evenly(_OPENINGS, first, turn)}: {about}. {said[0].upper()}{said[1:]}."
 
 
-def _rarely(texts: Sequence[str], share: float) -> str:
+def _evenly(texts: Sequence[str], share: float, turn: int = 0) -> str:
+    return texts[(int(share * len(texts)) + turn) % len(texts)]
+
+
+def _rarely(texts: Sequence[str], share: float, turn: int = 0) -> str:
     """One of the texts, of which the first are the most common."""
-    return texts[_place(share, 1 / np.arange(1, len(texts) + 1) ** _TAIL)]
+    return texts[(_place(share, 1 / np.arange(1, len(texts) + 1) ** _TAIL) + turn) % len(texts)]
 
 
 def _place(share: float, weights: Floats) -> int:

@@ -12,9 +12,9 @@ from clients.data.sources.reading import read
 from clients.drafting.answers import drafted
 from clients.drafting.plans import propose
 from clients.drafting.sites import made
-from clients.drafting.sources import Reading
+from clients.drafting.sources import Reading, in_folder
 from clients.policy import load_site
-from federation.errors import InputError
+from federation.errors import DataError, InputError
 from federation.plan.columns.features import Numeric
 from federation.plan.made_up.mock import mock_table
 from federation.plan.tasks import Classification
@@ -93,3 +93,17 @@ def test_only_what_was_said_is_written(tmp_path: Path) -> None:
     lines = Reading("sqlite:////srv/a.db", query="select 1", password_file="credential:x").lines(tmp_path)  # noqa: S106
     assert lines[0].startswith('source = "sqlite:////srv/a.db"')
     assert lines[2].startswith('password_file = "credential:x"')
+
+
+def test_a_folder_stands_for_its_one_table(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="holds no table; images need one beside them"):
+        in_folder(str(tmp_path))
+    only = tmp_path / "scans.CSV"
+    only.write_text("a\n1\n")
+    assert in_folder(str(tmp_path)) == str(only)
+    (tmp_path / "more.parquet").touch()
+    with pytest.raises(DataError, match=r"holds more.parquet, scans.CSV; name one"):
+        in_folder(str(tmp_path))
+    (tmp_path / "train.csv.gz").touch()
+    assert in_folder(str(tmp_path)) == str(tmp_path / "train.csv.gz")
+    assert in_folder(str(only)) == str(only) and in_folder("sqlite:///a.db") == "sqlite:///a.db"

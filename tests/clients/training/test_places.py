@@ -26,6 +26,7 @@ from federation.model.task import Task, cross_entropy
 from privacy.mechanism.noise import Stream
 from server.serve import serve
 from tests.clients.sites import make_data, make_params, make_plan, make_terms
+from tests.encoders import WIDTH, write_encoder
 from tests.server.test_serve import PLAN, carrier, hospitals
 from tests.worlds import load_params, text_of
 
@@ -369,3 +370,47 @@ def test_without_privacy_cuda_trains_to_the_same_bits_every_time() -> None:
         return SiteWork(terms, "amsterdam", make_params(33), trainer, Stream(bytes(32))).update()
 
     assert torch.equal(trained(), trained())
+
+
+class Noted(nn.Module):
+    """LoRA of a small encoder of texts: words (n, LENGTH) to two scores."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        from peft import LoraConfig, get_peft_model
+        from transformers import AutoModel
+
+        torch.manual_seed(3)
+        lora = LoraConfig(r=2, target_modules=["query", "value"], init_lora_weights=False)  # B is not 0
+        self.encoder = get_peft_model(AutoModel.from_pretrained(folder), lora)
+        self.head = nn.Linear(WIDTH, 2)
+
+    def forward(self, words: Tensor) -> Tensor:
+        mask = (words != 0)[:, None, None, :].expand(-1, 1, words.shape[1], -1)
+        seen = self.encoder(input_ids=words, attention_mask=mask).last_hidden_state
+        scores: Tensor = self.head(seen.mean(1))
+        return scores
+
+
+@pytest.mark.extras
+@pytest.mark.filterwarnings("ignore")  # of libraries that speak of themselves
+@pytest.mark.parametrize("people", [False, True])
+@pytest.mark.parametrize("name", ["a device", pytest.param("cuda", marks=[needs_cuda, pytest.mark.cuda])])
+def test_the_clipped_sum_of_an_adapter_is_that_of_the_processor(
+    tmp_path: Path, name: str, people: bool
+) -> None:
+    pytest.importorskip("peft")
+    model = frozen.prepared(Noted(write_encoder(tmp_path)), torch.float64, apart=True)
+    words, labels = torch.randint(0, 12, (RECORDS, 6)), torch.arange(RECORDS) % 2
+    patients = torch.arange(RECORDS) // 4 if people else None
+
+    def sum_at(place: Place) -> Tensor:
+        with clipped_sums("slices", model, cross_entropy, NORM, place=place) as gradient:
+            return gradient(words, labels, patients)
+
+    place = Watched(CPU) if name == "a device" else place_of("cuda")
+    expected, found = sum_at(HERE), sum_at(place)
+    assert len(expected) == 2 * 2 * 2 * 2 * WIDTH + 2 * WIDTH + 2
+    assert float(expected.abs().max()) > 0.01
+    assert float((found - expected).abs().max()) < 1e-11
+    assert not isinstance(place, Watched) or sum(place.seen) >= RECORDS

@@ -70,6 +70,7 @@ class Aliased(nn.Module):
         (nn.Linear(2, 2).requires_grad_(False), "nothing to train"),
         (nn.Linear(2, 2).double(), "float64"),
         (nn.Linear(2, 2).half(), "float16"),
+        (nn.Linear(2, 2).to(torch.bfloat16), "bfloat16"),
     ],
 )
 def test_a_model_that_cannot_be_private_or_travel_is_refused(model: nn.Module, expected: str) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from federation.ledger.export import load_entries
 from federation.papers import siem
+from federation.plan.plan import parse
 from privacy.ledger import chain
 from tests.federation.audit.audited import TEXT, finished
 
@@ -54,6 +55,16 @@ def test_a_round_s_minute_is_its_time_and_nothing_else_is(
     plain, record = (json.loads(line) for line in siem.log_lines([replace(first, body={"run": "r"}), dated]))
     assert "Timestamp" not in plain
     assert record.get("Timestamp") == told
+
+
+def test_what_a_plan_costs_stands_where_it_is_charged(ledger: Path) -> None:
+    """As the plan of this run says it, to the budget's last thousandth of noise."""
+    records = [json.loads(line)["Attributes"] for line in siem.log_lines(load_entries(ledger))]
+    (charged,) = (one for one in records if "federation.rounds" in one)
+    claimed = parse(TEXT).privacy
+    assert claimed.epsilon is not None and charged["federation.delta"] == claimed.delta
+    assert 0.98 * claimed.epsilon <= charged["federation.epsilon"] <= claimed.epsilon
+    assert charged["federation.unit"] == claimed.unit
 
 
 def test_every_kind_of_entry_has_words() -> None:

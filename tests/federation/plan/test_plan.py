@@ -76,7 +76,7 @@ SLIPS = [
     ("epsilon = 3.0", "epsilon = inf", "privacy.epsilon = inf: must be a finite number"),
     ("epsilon = 3.0", 'epsilon = "3"', 'privacy.epsilon = "3": must be a number'),
     ("delta = 1e-5", "delta = 1", "privacy.delta = 1: must be below 1; write for example: delta = 1e-5"),
-    ("delta = 1e-5", "delta = 0.0", "privacy.delta = 0.0: must be above 0"),
+    ("delta = 1e-5", "delta = 0.0", "privacy.delta = 0.0: must be at least 1e-10"),
     ("clipping_norm = 1.0", "clipping_norm = 1e-31", "privacy.clipping_norm = 1e-31: must be at least 1e-30"),
     ("clipping_norm = 1.0", "clipping_norm = 0", "privacy.clipping_norm = 0: must be above 0"),
     ("rounds = 200", "rounds = 2.5", "federation.rounds = 2.5: must be a whole number"),

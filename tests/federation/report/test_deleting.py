@@ -177,6 +177,11 @@ def test_the_command_asks_names_what_goes_and_refuses_what_is_not_over_or_at_wor
         "deletes  3 files" in asked.out
         and "keeps    consents.jsonl, journals, params.safetensors" in asked.out
     )
+    assert "copies elsewhere" not in asked.out
+    whole = command("forget", run, "--model")
+    assert (
+        whole.code == 2 and "copies elsewhere stay" in whole.out and "federation track, --mlflow" in whole.out
+    )
     assert command("forget", run, "--json").code == 2
     with alone_in(run):
         busy = command("forget", run, "--yes")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import socket
@@ -48,6 +49,13 @@ def client(folder: Path) -> Any:
 def runs_in(folder: Path, tracked: Tracked) -> list[Any]:
     reader = client(folder)
     return list(reader.search_runs([reader.get_experiment_by_name(tracked.name).experiment_id]))
+
+
+def test_no_line_is_written_about_the_tables_of_a_new_store(store: Path) -> None:
+    """Importing MLflow sets the levels of these, so they are set after it."""
+    assert (store / "mlflow.db").exists()
+    for name in ("mlflow.store.db.utils", "alembic.runtime.migration"):
+        assert logging.getLogger(name).getEffectiveLevel() >= logging.WARNING
 
 
 def test_mlflow_reads_figures_settings_digests_and_the_same_bytes(run: Path, store: Path) -> None:

@@ -29,7 +29,7 @@ DIGESTS = {
     "fraud": "be3e24fad0cf7f93",
     "ward": "3fa4789f4b3115c8",
     "market": "e361837ab407062a",
-    "moderation": "5c4daee725a2fecf",
+    "moderation": "b72c486036a08714",
 }
 
 

@@ -11,8 +11,9 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 
-from clients.data.sources.delimited.swallowed import opened_at
+from clients.data.sources.delimited.swallowed import Kind, Opened, is_believed, kind_of, opened_at
 from clients.data.sources.formats import SAVE
 from clients.data.sources.opened import format_of, lines_of
 from clients.data.sources.packed import BLOCK, Cells, Packer, unpack
@@ -31,7 +32,8 @@ def read_csv(place: Origin) -> Table:
     if (other := format_of(place)) is not None:
         raise DataError(f"{place}: {other[0]}", hint=other[1])
     scan, table = _packed(place)
-    problems = (*_undecoded(place, scan), *_swallowed(scan), *_ragged(scan), *_second_headers(table))
+    opened = _believed(scan.opened, table)
+    problems = (*_undecoded(place, scan), *_swallowed(opened), *_ragged(scan), *_second_headers(table))
     if not len(table) or scan.undecoded:  # of cells that are no text, nothing more can be told
         refuse_problems(place, problems)
     return replace(table, problems=problems)
@@ -62,7 +64,9 @@ def passed_csv(place: Origin) -> Iterator[tuple[int, list[str], str]]:
             again.append(start)
         yield start, row, "".join(read[start - end - 1 :])
         read.clear()
-    refuse_problems(place, [*_undecoded(place, scan), *_swallowed(scan), *_ragged(scan), *_headers(again)])
+    refuse_problems(
+        place, [*_undecoded(place, scan), *_swallowed(scan.opened), *_ragged(scan), *_headers(again)]
+    )
 
 
 @dataclass
@@ -75,7 +79,7 @@ class _Scan:
     blank: int = 0
     last: int = 0  # the line of the last row that is as long as the header; 0 if there is none
     # The lines where a quote opens that may have swallowed rows, and rows of another length than the header.
-    opened: list[int] = field(default_factory=list)
+    opened: list[Opened] = field(default_factory=list)
     ragged: list[tuple[int, list[str]]] = field(default_factory=list)
     ragged_lines: list[int] = field(default_factory=list)
     undecoded: list[int] = field(default_factory=list)
@@ -85,8 +89,8 @@ class _Scan:
         if not any(map(str.strip, row)):
             self.blank += 1
             return False
-        if end > start and (line := opened_at(row, start, len(self.header), self.separator)) is not None:
-            self.opened.append(line)
+        if end > start and (found := opened_at(row, start, len(self.header), self.separator)) is not None:
+            self.opened.append(found)
         if not self.header:
             self.header = row
         elif len(row) != len(self.header):
@@ -202,11 +206,21 @@ def _undecoded(place: Origin, scan: _Scan) -> Iterator[Problem]:
     yield Problem(f"row {scan.undecoded[0]} is not {name} text{_such(scan.undecoded)}", hint)
 
 
-def _swallowed(scan: _Scan) -> Iterator[Problem]:
+def _believed(opened: Sequence[Opened], table: Table) -> Sequence[Opened]:
+    """Those cells whose lines are as the table's columns."""
+
+    @cache
+    def kind(place: int) -> Kind:
+        return kind_of(table.columns[place])
+
+    return [each for each in opened if is_believed(each, kind)]
+
+
+def _swallowed(opened: Sequence[Opened]) -> Iterator[Problem]:
     """A stray quote swallows the rows up to the next one, and the result is legal CSV."""
-    if scan.opened:
+    if lines := [each.line for each in opened]:
         yield Problem(
-            f"row {scan.opened[0]}: a quote opens a cell whose lines look like rows{_such(scan.opened)}",
+            f"row {lines[0]}: a quote opens a cell whose lines look like rows{_such(lines)}",
             "close the quote where the cell ends, or take the line breaks out of that cell",
         )
 

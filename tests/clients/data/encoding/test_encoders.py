@@ -11,20 +11,28 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from clients.conformance.kit import of_plan
 from clients.data.encoding import encoders
 from clients.data.encoding.encoded import of_texts
 from clients.data.encoding.encoders import FILES, candidates, digest_of, vectors_of
 from clients.data.load import read_file
 from clients.data.split import ranked
+from clients.measuring.reach import reach
+from clients.policy import load_site
 from clients.rules.origin import Origin
 from federation.audit.examine import audit
+from federation.audit.measured.figures import Figures
+from federation.cli.telling.rehearse import measure
 from federation.errors import DataError, OtherEncoder
+from federation.log import Line, heard_by
 from federation.model.task import build_task
 from federation.plan.columns.features import Encoder
 from federation.plan.plan import Plan, load
 from federation.progress import shown_by
 from federation.report.planned import plan_facts
 from simulations.simulate import simulate
+from simulations.survey import survey
+from tests.clients.test_join import SITE, write_site
 from tests.encoders import WIDTH, WORDS, write_encoder
 from tests.worlds import plan_of, rows_of, text_of
 
@@ -243,6 +251,54 @@ def test_no_record_is_read_before_the_encoder_is_found(folder: Path, tmp_path: P
         read_file(absent, plan, build_task(plan))
     with pytest.raises(DataError, match="no such file"):
         read_file(replace(Origin.of(absent), encoders=(folder,)), plan, build_task(plan))
+
+
+def test_an_encoder_that_no_site_has_is_said_once(folder: Path, tmp_path: Path) -> None:
+    found = survey(plan_with(folder), write_notes(tmp_path / "sites"))
+    (error,) = found.errors
+    assert isinstance(error, OtherEncoder)
+    assert [site.size for site in found.sites] == [None, None, None]
+
+
+def test_canaries_are_read_by_the_encoder_that_a_site_names(folder: Path) -> None:
+    plan = plan_with(folder, noise="distributed", sample_rate=0.5)
+    with pytest.raises(OtherEncoder):
+        reach(plan, "ash", 3)
+    found = reach(plan, "ash", 3, encoders=(folder,))
+    assert found is not None and found.farthest <= 1 + found.rounding
+
+
+def test_rehearse_takes_the_encoder_of_the_site_file(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = []
+
+    def noting(*_: object, encoders: tuple[Path, ...], **__: object) -> Figures:
+        given.append(encoders)
+        raise OtherEncoder("seen")
+
+    monkeypatch.setattr("clients.measuring.measure.measured", noting)
+    path = write_site(tmp_path, SITE.replace("[data]", '[data]\nencoders = ["minilm"]'))
+    with pytest.raises(OtherEncoder, match="seen"):
+        measure(plan_with(folder, noise="distributed"), load_site(path), path)
+    assert given == [(tmp_path / "minilm",)]
+
+
+def test_a_plan_is_fit_though_only_the_sites_have_its_encoder(folder: Path) -> None:
+    found = {one.check: one for one in of_plan(plan_with(folder))}
+    assert found["mock"].outcome == "note"
+    assert "is not here" in found["mock"].detail
+    assert not any(one.is_fault for one in found.values())
+
+
+def test_the_log_says_that_texts_are_read_and_not_how_many(folder: Path) -> None:
+    lines = list[Line]()
+    with heard_by(lines.append):
+        vectors_of(feature_of(folder), [folder], TEXTS)
+        vectors_of(feature_of(folder), [folder], TEXTS)
+    assert [(line.event, dict(line.facts)) for line in lines] == [
+        ("reading_texts", {"detail": 'column "note"'})
+    ]
 
 
 def test_the_real_one_of_a_package_is_found_and_knows_what_words_mean(

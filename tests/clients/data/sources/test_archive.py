@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clients.data.sources.archive import array_of, read_npz
+from clients.data.sources.archive import array_of, read_npz, shape_of
 from clients.rules.origin import Origin
 from federation.errors import DataError
 
@@ -34,6 +34,7 @@ def test_arrays_of_one_axis_are_columns_and_images_are_counted(tmp_path: Path) -
     assert table.column("who") == ["p-1", "p-2", "p-2"]
     assert table.column("scan") == ["0", "1", "2"]
     assert np.array_equal(array_of(path, "scan"), IMAGES)
+    assert (shape_of(path, "scan"), shape_of(path, "who")) == (IMAGES.shape, (3,))
 
 
 def test_objects_are_never_unpickled(tmp_path: Path) -> None:

@@ -81,6 +81,13 @@ def test_of_public_rows_the_file_has_digest_and_statement_and_no_target_is_neede
     data = told_in(tmp_path / "out")["done"][0]["data"]
     digest = f"sha256:{hashlib.sha256(public.read_bytes()).hexdigest()}"
     assert data == {"rows": 300, "digest": digest, "of": "file", "statement": STATEMENT}
+    public.write_text(public.read_text().replace(",", ";"))
+    with pytest.raises(DataError, match=r'set separator = ";" in reading.toml'):
+        export(run, "safetensors", tmp_path / "o1", Changes("logistic", public, True))
+    (tmp_path / "reading.toml").write_text('separator = ";"\n')
+    export(run, "safetensors", tmp_path / "o1", Changes("logistic", public, True))
+    (tmp_path / "reading.toml").unlink()
+    public.write_text(public.read_text().replace(";", ","))
     (tmp_path / "few.csv").write_text(ROWS)
     with pytest.raises(DataError, match="too few"):
         export(run, "safetensors", tmp_path / "o2", Changes("logistic", tmp_path / "few.csv", True))
@@ -95,7 +102,11 @@ def test_of_public_rows_the_file_has_digest_and_statement_and_no_target_is_neede
     [
         (Changes(distill="mlp", data=Path("x.csv")), "nobody said that these data are public"),
         (Changes(data=Path("x.csv"), is_public=True), "what a student learns from"),
-        (Changes(distill="mlp", is_public=True), "there are none"),
+        (
+            Changes(distill="mlp", is_public=True),
+            "add --data FILE, or leave it out: what a student learns from is",
+        ),
+        (Changes(is_public=True), "about the rows of --data FILE, and none is named; add --data FILE"),
         (Changes(prune=1.0), "a share between 0 and 1"),
         (Changes(prune=float("nan")), "a share between 0 and 1"),
         (Changes(quantize="int8"), "is of ONNX"),

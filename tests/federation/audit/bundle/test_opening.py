@@ -18,7 +18,7 @@ from federation.audit.bundle.opening import require_same, unpacked
 from federation.audit.bundle.packing import Packed, _member, pack
 from federation.audit.bundle.statement import ENVELOPE, PAYLOAD_TYPE, Statement, is_safe, statement_from_bytes
 from federation.audit.examine import audit
-from federation.errors import AuditFailure, FederationError, InputError
+from federation.errors import AuditFailure, FederationError, InputError, UnusableFile
 from federation.ledger.export import export_lines, load_entries
 from federation.papers.bundled import pack_run
 from privacy.dsse import sealed, signed_from_bytes
@@ -121,7 +121,7 @@ def test_no_byte_can_be_another(bundle: Path, tmp_path: Path) -> None:
         edited.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
         with pytest.raises(AuditFailure), unpacked(edited):
             pass
-    for other in (data + b"\0", data[:-1], b"PK" + data, b""):
+    for other in (data + b"\0", data[:-1], b"PK" + data, data[: len(data) // 2]):
         edited.write_bytes(other)
         with pytest.raises(AuditFailure), unpacked(edited):
             pass
@@ -313,12 +313,23 @@ def test_a_run_that_does_not_verify_is_packed_without_documents(run: Path, tmp_p
         assert opened.signer == public_identity(KEY)
 
 
+def foreign(folder: Path) -> bytes:
+    """A zip file of somebody else's, with a plan in it."""
+    with zipfile.ZipFile(folder / "foreign.zip", "w") as archive:
+        archive.writestr("plan.toml", "[federation]")
+    return (folder / "foreign.zip").read_bytes()
+
+
 def test_a_file_that_is_no_bundle_is_refused_and_a_full_disk_leaves_nothing(
     run: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "x.zip").write_text("no bundle")
-    with pytest.raises(AuditFailure), unpacked(tmp_path / "x.zip"):
-        pass
+    for content in (b"no bundle", b"", b"PK\x03\x04", foreign(tmp_path)):
+        (tmp_path / "x.zip").write_bytes(content)
+        with (
+            pytest.raises(UnusableFile, match=r"x.zip: is no bundle: .*; name a run folder"),
+            unpacked(tmp_path / "x.zip"),
+        ):
+            pass
     (tmp_path / "file").touch()
     with pytest.raises(FederationError):
         pack(run, [], audit(run), Packed("x", {}, "x"), tmp_path / "file" / "x.zip", KEY)

@@ -52,10 +52,31 @@ def test_numbers_times_and_counts_have_curves_and_no_points(
     assert (refused.code, (tmp_path / "points.csv").exists()) == (2, False)
 
 
+def test_where_no_input_has_a_meaning_that_is_said_and_no_empty_table(
+    command: Command, tmp_path: Path
+) -> None:
+    text = 'note = { text = "words", width = 8 }\n'
+    shown = command("explain", folder(tmp_path / "alone", model="logistic", features=text, alone=True))
+    beside = command("explain", folder(tmp_path / "beside", model="logistic", features=text))
+    assert (shown.code, beside.code) == (0, 0)
+    assert "texts or images" in shown.out and "--data DIR" in shown.out and "slope" not in shown.out
+    assert "slope" in beside.out and "texts or images" not in beside.out
+
+
 def test_importance_on_records_of_a_real_run_stays_on_the_terminal(command: Command, tmp_path: Path) -> None:
     run, rows = folder(tmp_path / "run", cross=True), ROWS.splitlines()
     (tmp_path / "d.csv").write_text("\n".join([rows[0] + ",y", *[row + ",n" for row in rows[1:]]]))
     before = sorted(path.name for path in run.iterdir())
+    (tmp_path / "sites" / "a").mkdir(parents=True)
+    semicolons = (tmp_path / "d.csv").read_text().replace(",", ";")
+    (tmp_path / "sites" / "a" / "train.csv").write_text(semicolons)
+    for place in (tmp_path / "sites", tmp_path / "sites" / "a" / "train.csv"):
+        wrong = command("explain", run, "--data", place)
+        assert wrong.code == 2 and 'set separator = ";" in reading.toml' in wrong.err
+    for folder_of in (tmp_path / "sites", tmp_path / "sites" / "a"):
+        (folder_of / "reading.toml").write_text('separator = ";"\n')
+    for place in (tmp_path / "sites", tmp_path / "sites" / "a" / "train.csv"):
+        assert "5 records" in command("explain", run, "--data", place).out
     refused = command("explain", run, "--data", tmp_path / "d.csv", "--json")
     assert refused.code == 2 and refused.out == ""
     shown = command("explain", run, "--data", tmp_path / "d.csv")

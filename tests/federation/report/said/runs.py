@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import torch
@@ -63,10 +64,11 @@ def folder(
     task: str = "",
     features: str = "",
     base: str = "",
+    alone: bool = False,
 ) -> Path:
     """A finished run of random params. `task` names one of somebody's own, in the place of the table.
 
-    `features` stand in the place of the ward, `base` is a table behind all others.
+    `features` stand in the place of the ward, or `alone`; `base` is a table behind all others.
     """
     path.mkdir()
     names = ", ".join(f'"{name}"' for name in "nyz"[:classes])
@@ -77,6 +79,8 @@ def folder(
         usual = f'kind = "tabular-classification"\ntarget = "y"\nclasses = [{names}]'
         assert usual in text
         text = text.replace(usual, kind)
+    if alone:
+        text = re.sub(r"^(age|dose) = .*\n", "", text, flags=re.MULTILINE)
     if features:
         text = text.replace('ward = { values = ["a", "b"], other = true }\n', features)
         assert features in text

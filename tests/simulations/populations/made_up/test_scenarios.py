@@ -92,6 +92,11 @@ def test_a_person_s_rows_are_all_in_one_part_and_protected_together(made: tuple[
     assert most == (plan.privacy.sites_per_patient or 1)
 
 
+def test_no_post_of_the_test_is_in_the_training(tmp_path: Path) -> None:
+    rows = rows_of(population_for("moderation").write(tmp_path, 1))
+    assert len({row["post"] for row in rows}) == len(rows) > 7000
+
+
 def test_frauds_are_rare_and_returns_are_not(tmp_path: Path) -> None:
     shares = {}
     for name, positive in (("fraud", "1"), ("readmission", "<30"), ("credit", "1")):

@@ -79,6 +79,29 @@ def test_a_note_may_span_lines(path: Path) -> None:
     assert (len(table), table.line_count, list(table.lines), table.blank) == (2, 5, [2, 5], 0)
 
 
+NOTES = f"{HEADER}\n" + "".join(f"{n},fine,{30 + n},{('no', 'yes')[n % 2]}\n" for n in range(12))
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        "slept badly, coughs, sweats\nno fever",
+        "pale, cold, tired\npulse 90, regular, full, no pain\nhome",
+        "no fever, 40, says she\nand, no, pain",
+        "1, sleeps, 40, perhaps",
+    ],
+)
+def test_a_note_with_as_many_commas_as_a_row_is_none_where_other_columns_tell(path: Path, note: str) -> None:
+    table = read(path, f'{NOTES}13,"{note}\nthat is all",41,no\n')
+    assert len(table) == 13
+
+
+@pytest.mark.parametrize("slip", ["no", "nO", ""])
+def test_swallowed_rows_are_told_by_other_columns_though_one_has_a_slip(path: Path, slip: str) -> None:
+    line = refused(path, f'{NOTES}13,"open,41,{slip}\n14,fine,42,no\n15,shut",43,yes\n')
+    assert line.startswith("row 14: a quote opens")
+
+
 def test_in_a_file_of_one_column_no_cell_spans_lines(path: Path) -> None:
     assert refused(path, 'id\n1\n"2\n3"\n').startswith("row 3: a quote opens")
 
@@ -133,7 +156,8 @@ REFUSED = [
         f'{HEADER}\n1,"' + "1,fine,4,no\n" * 20_000,
         "row 2 is not CSV: a quote does not close within 131,072 characters",
     ),
-    (f"{HEADER}\n1,\0,4,no\n", "is a binary file"),
+    (f"{HEADER}\n1,\0,4,no\n", "row 2 holds a NUL byte; take it out"),
+    (f"{HEADER}\n" + "1,fine,4,no\n" * 999 + "1,\0,4,no\n", "row 1001 holds a NUL byte; take it out"),
     ("id,note,age\u200b,age\n1,a,2,3\n", 'has two columns "age"'),
 ]
 

@@ -1,0 +1,119 @@
+"""Rows that are steps of time of the same people: what a plan of windows of them says, and where that is likely.
+
+Whose a row is decides what is protected, and what is a step of time decides what a record is. So neither is set by
+a guess: where rows look like series, a person is told so, and names both columns.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from statistics import median_low
+from typing import Final
+
+import numpy as np
+
+from clients.data.sources.numerals import parsed
+from clients.data.sources.table import Table
+from clients.drafting.columns import Judged, judged
+from federation.config.toml import inline
+from federation.errors import DataError
+from federation.plan.columns.dates import Date
+from federation.plan.columns.features import Numeric, Wide
+from federation.plan.identifiers import cleaned
+
+_FEWEST: Final = 4  # rows of a person, in the middle, from which on they may be a series
+_TIMES: Final = re.compile(
+    r"(.*[ _.-])?(time|times?tamp|date|datetime|day|hour|minute|second|week|month|quarter|year|cycle|step|tick"
+    r"|visit|t)s?([ _.-]?(no|nr|number|index|id))?"
+)
+_WINDOW: Final = 16
+_SHARED = 0.8  # of rows, different times, below which it says something that nobody has a time twice
+_MOST_TRIED = 30
+
+
+@dataclass(frozen=True)
+class Course:
+    """Columns that say whose a row is and when it was; `form` of dates; `rows` of a person, in the middle."""
+
+    patient: str
+    time: str
+    form: str | None
+    rows: int
+
+    @property
+    def keys(self) -> dict[str, object]:
+        """What a plan of windows says of them."""
+        window = max(2, min(_WINDOW, self.rows // 2))
+        dated = {} if self.form is None else {"time_format": self.form}
+        windows = {"window": window, "stride": max(1, window // 4), "horizon": 1}
+        return {"patient": self.patient, "time": self.time, **dated, **windows}
+
+    @property
+    def lines(self) -> Iterator[str]:
+        """The same, as lines of a plan."""
+        said = {
+            "patient": "whose a row is: all rows of one are protected together",
+            "time": "orders the rows of one",
+            "time_format": "GUESS",
+            "window": f"DECIDE: so many rows are a record; in the middle one has {self.rows} rows",
+            "stride": "so many rows later the next record begins",
+            "horizon": "DECIDE: so many rows after a window is the row that is predicted; 0: its last",
+        }
+        return (f"{key} = {inline(value)}  # {said[key]}" for key, value in self.keys.items())
+
+
+def course_of(table: Table, patient: str, time: str) -> Course:
+    """The course of rows that a person named. DataError for two rows of one at a time, or for what is no time."""
+    owners, times = (list(map(cleaned, table.column(name))) for name in (patient, time))
+    form = _form(time, table.column(time))
+    if form is None and np.isnan(parsed(list(map(str.strip, table.numerals(time))))).any():
+        hint = "name a column of numbers, or of dates that are written in one way"
+        raise DataError(f'{table.path}: column "{time}" orders no rows', hint=hint)
+    if len(set(zip(owners, times, strict=True))) < len(table):
+        hint = f'name a column in which the rows of each "{patient}" differ'
+        raise DataError(f'{table.path}: rows of one "{patient}" have the same "{time}"', hint=hint)
+    return Course(cleaned(patient), cleaned(time), form, median_low(Counter(owners).values()))
+
+
+def courses_in(table: Table, columns: Sequence[Judged]) -> Course | None:
+    """Rows that look like series: whoever recurs does so at another time in each row, by a column of times.
+
+    Columns that are called as people are come first, then others that are no numbers.
+    """
+    times = [
+        one.name for one in columns if _TIMES.fullmatch(one.name.casefold()) or isinstance(one.feature, Date)
+    ]
+    others = [
+        one for one in columns if not one.names_people and not isinstance(one.feature, Numeric | Wide | Date)
+    ]
+    likely = [*(one for one in columns if one.names_people), *others[:_MOST_TRIED]]
+    for whose in likely:
+        for time in times:
+            if whose.name != time and (found := _found(table, whose, time)) is not None:
+                return found
+    return None
+
+
+def _found(table: Table, whose: Judged, time: str) -> Course | None:
+    try:
+        found = course_of(table, whose.name, time)
+    except DataError:  # two rows at one time, a column that is there twice
+        return None
+    is_shared = len(set(table.column(time))) < _SHARED * len(table)  # else no pair of the two could recur
+    return found if found.rows >= _FEWEST and (is_shared or whose.names_people) else None
+
+
+def looks_like(course: Course) -> str:
+    """What a person is told of them."""
+    rows = f'each "{course.patient}" has rows in the order of "{course.time}"'
+    words = shlex.join(["--patient", course.patient, "--time", course.time])
+    return f"{rows}: to learn from windows of them, add {words} (docs/series.md)"
+
+
+def _form(name: str, cells: Sequence[str]) -> str | None:
+    feature = judged(name, cells).feature
+    return feature.date if isinstance(feature, Date) else None
