@@ -361,6 +361,6 @@ class OneByOne(InProcess):
 
     def next(self, timeout: float) -> Arrival | Deadline:
         """The oldest answer not yet read."""
-        if not self._arrivals and self._waiting:
+        while not self._arrivals and self._waiting:  # one that is lost has no answer: the next is read
             super().send([self._waiting.popleft()])
         return super().next(timeout)

@@ -231,3 +231,14 @@ def test_one_by_one_a_site_answers_when_it_is_read_or_before_more_is_sent() -> N
     line.send([Outgoing("a", b"w")])
     assert called == ["a x", "b yz"]
     assert [line.next(0) for _ in range(3)] == [Arrival("b", b"YZ"), Arrival("a", b"W"), Deadline()]
+
+
+def test_one_by_one_a_lost_answer_does_not_end_the_wait_for_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    line, send = OneByOne({name: bytes.upper for name in ("a", "b")}), InProcess.send
+    monkeypatch.setattr(
+        InProcess, "send", lambda self, batch: send(self, [one for one in batch if one.to != "a"])
+    )
+    line.send([Outgoing("a", b"x"), Outgoing("b", b"y")])
+    assert [line.next(0), line.next(0)] == [Arrival("b", b"Y"), Deadline()]
