@@ -10,6 +10,7 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from statistics import median_low
 from typing import Final
@@ -68,12 +69,12 @@ class Course:
 
 def course_of(table: Table, patient: str, time: str) -> Course:
     """The course of rows that a person named. DataError for two rows of one at a time, or for what is no time."""
-    owners, times = (list(map(cleaned, table.column(name))) for name in (patient, time))
     form = _form(time, table.column(time))
     if form is None and np.isnan(parsed(list(map(str.strip, table.numerals(time))))).any():
         hint = "name a column of numbers, or of dates that are written in one way"
         raise DataError(f'{table.path}: column "{time}" orders no rows', hint=hint)
-    if len(set(zip(owners, times, strict=True))) < len(table):
+    owners = _texts(table, patient)
+    if len(set(zip(owners, _texts(table, time), strict=True))) < len(table):
         hint = f'name a column in which the rows of each "{patient}" differ'
         raise DataError(f'{table.path}: rows of one "{patient}" have the same "{time}"', hint=hint)
     return Course(cleaned(patient), cleaned(time), form, median_low(Counter(owners).values()))
@@ -84,27 +85,35 @@ def courses_in(table: Table, columns: Sequence[Judged]) -> Course | None:
 
     Columns that are called as people are come first, then others that are no numbers.
     """
-    times = [
-        one.name for one in columns if _TIMES.fullmatch(one.name.casefold()) or isinstance(one.feature, Date)
-    ]
+    named = [one.name for one in columns if _is_time(one)]
+    times = {name: _texts(table, name) for name in named if table.header.count(name) == 1}
     others = [
         one for one in columns if not one.names_people and not isinstance(one.feature, Numeric | Wide | Date)
     ]
-    likely = [*(one for one in columns if one.names_people), *others[:_MOST_TRIED]]
-    for whose in likely:
-        for time in times:
-            if whose.name != time and (found := _found(table, whose, time)) is not None:
-                return found
+    for whose in (*(one for one in columns if one.names_people), *others[:_MOST_TRIED]):
+        if not times or table.header.count(whose.name) != 1:
+            continue
+        owners = _texts(table, whose.name)
+        if not 2 <= len(set(owners)) <= len(table) / _FEWEST:
+            continue
+        for name, cells in times.items():
+            is_shared = len(set(cells)) < _SHARED * len(cells)  # else no pair of the two could recur
+            if name == whose.name or not (is_shared or whose.names_people):
+                continue
+            if len(set(zip(owners, cells, strict=True))) == len(cells):
+                with suppress(DataError):  # texts that are no times
+                    return course_of(table, whose.name, name)
     return None
 
 
-def _found(table: Table, whose: Judged, time: str) -> Course | None:
-    try:
-        found = course_of(table, whose.name, time)
-    except DataError:  # two rows at one time, a column that is there twice
-        return None
-    is_shared = len(set(table.column(time))) < _SHARED * len(table)  # else no pair of the two could recur
-    return found if found.rows >= _FEWEST and (is_shared or whose.names_people) else None
+def _is_time(column: Judged) -> bool:
+    return bool(_TIMES.fullmatch(column.name.casefold())) or isinstance(column.feature, Date)
+
+
+def _texts(table: Table, name: str) -> list[str]:
+    cells = table.column(name)
+    plain = {cell: cleaned(cell) for cell in set(cells)}
+    return [plain[cell] for cell in cells]
 
 
 def looks_like(course: Course) -> str:

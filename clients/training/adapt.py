@@ -123,7 +123,8 @@ def _group_norm(part: Any, path: str) -> tuple[nn.Module, str]:
 
 
 def _instance_norm(part: Any, _: str) -> tuple[nn.Module, str]:
-    new = type(part)(part.num_features, eps=part.eps, affine=part.affine)
+    # The same by groups of one feature each; unlike torch's own it takes no record, too.
+    new = nn.GroupNorm(part.num_features, part.num_features, eps=part.eps, affine=part.affine)
     _copy_affine(part, new)
     return new, "computes in training what it did before; in use it no longer knows running statistics"
 

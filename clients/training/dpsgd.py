@@ -148,10 +148,10 @@ def _choose(trial: Trial, candidates: tuple[str, ...], batch: int) -> str:
     except (Exception, SystemExit) as error:  # of the task's own code, which has seen no data
         message = f"the model or its loss failed with {said(error)} on made-up records"
         raise TaskError(message, hint=MADE_UP) from error
-    if follows_values and not any(type(part) in RECURRENT for part in trial.model.modules()):
+    if follows_values and not _has_recurrence(trial):
         return "alone"
     if not is_known(trial.model):
-        return _one_by_one(trial, candidates, rows)
+        return _one_by_one(trial, rows)
     small = sum(parameter.numel() for parameter in trial.parameters) <= SMALL
     if small and _is_right(trial, "hooks", rows):
         return "hooks"
@@ -170,11 +170,15 @@ def _of_large(trial: Trial, rows: Tensor, *, follows_values: bool) -> str:
     raise _not_apart()
 
 
-def _one_by_one(trial: Trial, candidates: tuple[str, ...], rows: Tensor) -> str:
+def _has_recurrence(trial: Trial) -> bool:
+    return any(type(part) in RECURRENT for part in trial.model.modules())
+
+
+def _one_by_one(trial: Trial, rows: Tensor) -> str:
     """The route for a model of the user's own: each record a batch of its own, by `vmap` or truly alone."""
     if _is_right(trial, "functorch", rows):
         return "functorch"
-    if any(_is_right(trial, route, rows) for route in candidates):
+    if not _has_recurrence(trial) and _is_right(trial, "alone", rows):
         return "alone"
     raise _not_apart()
 

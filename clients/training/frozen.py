@@ -38,7 +38,20 @@ def prepared(model: nn.Module, dtype: torch.dtype, *, apart: bool = False) -> nn
     `apart`: also a large one, because a device computes it. The processor takes over what a device cannot, and the
     two agree to float64's rounding, not to the last bit of float32.
     """
-    return in_training(model if is_large(model) and not apart else model.to(dtype))
+    return in_training(model if is_large(model) and not apart else _to(model, dtype))
+
+
+def _to(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """The model in this type. What is complex stays so: torch's own `to` would drop its imaginary part."""
+    pairs = {torch.float32: torch.complex64, torch.float64: torch.complex128}
+
+    def converted(tensor: Tensor) -> Tensor:
+        if tensor.is_complex():
+            return tensor.to(pairs[dtype])
+        return tensor.to(dtype) if tensor.is_floating_point() else tensor
+
+    found: nn.Module = model._apply(converted)  # type: ignore[no-untyped-call]
+    return found
 
 
 def type_of(model: nn.Module) -> torch.dtype:
@@ -55,7 +68,7 @@ class Guard:
     """The base of a model as it was before it saw a record."""
 
     def __init__(self, model: nn.Module) -> None:
-        self._base = base_tensors(model)
+        self._model, self._base = model, base_tensors(model)
         self._saved = {name: each.detach().clone() for name, each in self._base.items()}
         self._versions = self._seen()
 
@@ -83,7 +96,11 @@ class Guard:
             )
 
     def _moved(self) -> str | None:
-        """The first tensor of which a byte is not as it was."""
+        """The first tensor of which a byte is not as it was, or that is another one."""
+        now = base_tensors(self._model)
+        for at in {**self._base, **now}:
+            if self._base.get(at) is not now.get(at):
+                return at
         pairs = ((at, tensor, self._saved[at]) for at, tensor in self._base.items())
         return next((at for at, own, saved in pairs if not torch.equal(bytes_of(own), bytes_of(saved))), None)
 

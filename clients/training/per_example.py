@@ -41,7 +41,7 @@ from clients.training.frozen import Guard, type_of
 from clients.training.known import each
 from clients.training.precision import mixed
 from federation.errors import TaskError
-from federation.model.base import shared, trained
+from federation.model.base import shared, structure, trained
 from federation.model.task import weighed
 from privacy.mechanism.clipping import clip_factors, row_lengths
 
@@ -77,6 +77,8 @@ def _formula(layer: nn.Module) -> _Formula | None:
     """
     if type(layer) is nn.Linear:
         return _linear
+    if type(layer) is nn.Embedding:
+        return _embedding
     from opacus.grad_sample import GradSampleModule
 
     found: _Formula | None = GradSampleModule.GRAD_SAMPLERS.get(type(layer))
@@ -89,6 +91,18 @@ def _linear(layer: nn.Module, inputs: tuple[Tensor, ...], back: Tensor) -> dict[
     if layer.bias is not None:
         found[layer.bias] = torch.einsum("n...k->nk", back)
     return found  # type: ignore[return-value]
+
+
+def _embedding(layer: nn.Module, inputs: tuple[Tensor, ...], back: Tensor) -> dict[nn.Parameter, Tensor]:
+    """Opacus's, without the row of the word that pads: autograd gives it no gradient."""
+    from opacus.grad_sample import GradSampleModule
+
+    found: dict[nn.Parameter, Tensor] = GradSampleModule.GRAD_SAMPLERS[nn.Embedding](layer, inputs, back)
+    pads = layer.padding_idx
+    if isinstance(pads, int):
+        for rows in found.values():
+            rows[:, pads] = 0
+    return found
 
 
 def losses_of(model: Callable[[Tensor], Tensor], loss: Loss, features: Tensor, labels: Tensor) -> Tensor:
@@ -114,18 +128,23 @@ def hooks(model: nn.Module, loss: Loss) -> Iterator[PerRecord]:
 
 @contextmanager
 def functorch(model: nn.Module, loss: Loss) -> Iterator[PerRecord]:
-    """Within the context: the gradients of all records, each computed by itself."""
+    """Within the context: the gradients of all records, each computed by itself.
 
-    def of_one(params: dict[str, Tensor], features: Tensor, label: Tensor) -> Tensor:
-        def alone(batch: Tensor) -> Tensor:
-            outputs: Tensor = functional_call(model, params, (batch,))
-            return outputs
-
-        return losses_of(alone, loss, features[None], label[None]).sum()
-
-    each = vmap(grad(of_one), in_dims=(None, 0, 0), randomness="different")
+    Every batch has a copy of what the model keeps beside tensors, so that nothing which code sets there is seen by
+    the next.
+    """
 
     def per_record(features: Tensor, labels: Tensor) -> list[Tensor]:
+        fresh = structure(model)
+
+        def of_one(params: dict[str, Tensor], features: Tensor, label: Tensor) -> Tensor:
+            def alone(batch: Tensor) -> Tensor:
+                outputs: Tensor = functional_call(fresh, params, (batch,))
+                return outputs
+
+            return losses_of(alone, loss, features[None], label[None]).sum()
+
+        each = vmap(grad(of_one), in_dims=(None, 0, 0), randomness="different")
         params = {name: parameter.detach() for name, parameter in trained(model).items()}
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="There is a performance drop")  # but it is computed
@@ -227,15 +246,21 @@ def weighted(rows: Tensor, factors: Tensor, kept: Tensor) -> Tensor:
 def _watched(model: nn.Module, loss: Loss) -> Iterator[Callable[[Tensor, Tensor], list[_Note]]]:
     """Within the context: one pass through the model, recorded at every layer with parameters of its own."""
     calls: list[tuple[nn.Module, tuple[Tensor, ...], Tensor]] = []
+    versions: list[tuple[int, ...]] = []
     handles, by_itself = [], each(loss)
 
     def note(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         calls.append((layer, inputs, output))
+        versions.append(_versions(inputs, output))
 
     def watch(features: Tensor, labels: Tensor) -> list[_Note]:
         calls.clear()
+        versions.clear()
         try:
             total = losses_of(model, by_itself, features, labels).sum()
+            # What a layer gave is no longer there, and made-up values may not show it: clamped, they are as before.
+            if versions != [_versions(inputs, output) for _, inputs, output in calls]:
+                raise Unsupported("what a layer sees or gives is changed in place")
             outputs = [output for _, _, output in calls]
             backprops = torch.autograd.grad(total, outputs, materialize_grads=True)
             seen = zip(calls, backprops, strict=True)
@@ -253,6 +278,11 @@ def _watched(model: nn.Module, loss: Loss) -> Iterator[Callable[[Tensor, Tensor]
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _versions(inputs: tuple[Tensor, ...], output: Tensor) -> tuple[int, ...]:
+    """How often torch saw each of these written into; an attention of Opacus also passes on what is no tensor."""
+    return tuple(each._version for each in (*inputs, output) if isinstance(each, Tensor))
 
 
 def _own(part: nn.Module) -> set[nn.Parameter]:

@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Final, Self
 
 import torch
@@ -29,7 +29,7 @@ from clients.training.isolation import undisturbed
 from clients.training.local import made_up
 from clients.training.per_example import Loss, losses_of, row_bytes
 from federation.errors import TaskError
-from federation.model.base import trained
+from federation.model.base import structure, trained
 from federation.model.builtin import said
 from federation.model.task import Dataset, Task
 
@@ -114,7 +114,8 @@ class Trial:
             try:
                 with torch.no_grad(), undisturbed(), warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # torch's, of operations that it computes one by one
-                    vmap(lambda x, y: losses_of(self.model, self.loss, x, y), randomness="different")(*pairs)
+                    fresh = structure(self.model)
+                    vmap(partial(losses_of, fresh, self.loss), randomness="different")(*pairs)
             except (Exception, SystemExit):
                 return True
         return False

@@ -107,11 +107,14 @@ class Written:
     document: Document | None = dataclasses.field(default=None, compare=False, repr=False)
 
     def where(self, model: type[Table], *key: str) -> Where:
-        """For an error: file, line and value of a key, or of the innermost table around it that is there."""
+        """For an error: file, line and value of a key, or of the innermost table around it that is there.
+
+        Of text that is no file there is no line: nobody can look it up.
+        """
         document = self.document or Document("", {})
         return {
             "path": document.path,
-            "line": document.line_of(key),
+            "line": None if document.path is None else document.line_of(key),
             "key": _dotted(key),
             "value": _shown(model, document, key),
         }

@@ -156,6 +156,32 @@ def shared(module: nn.Module) -> nn.Module:
     return copy.deepcopy(module, dict(base))
 
 
+def structure(module: nn.Module) -> nn.Module:
+    """A copy of a model's parts and of what they keep beside tensors; parameters and buffers are the model's own.
+
+    For code that runs with other parameters put in: what it sets on itself is set on the copy. So is what
+    `torch.func.functional_call` leaves behind in a model that has one layer at two places.
+    """
+    named = (*module.named_parameters(), *module.named_buffers())
+    return copy.deepcopy(module, {id(tensor): tensor for _, tensor in named})
+
+
+def check_apart(module: nn.Module) -> None:
+    """TaskError if two trained parameters lie in the same memory: each would be noised and moved by itself."""
+    taken: dict[int, list[tuple[int, int, str]]] = {}
+    for name, each in trained(module).items():
+        if each.numel() == 0:
+            continue
+        begins = each.data_ptr()
+        last = sum((n - 1) * step for n, step in zip(each.shape, each.stride(), strict=True))
+        ends = begins + each.element_size() * (last + 1)
+        beside = taken.setdefault(each.untyped_storage().data_ptr(), [])
+        if other := next((other for low, high, other in beside if low < ends and begins < high), None):
+            hint = "tie them by making them one: let both layers have the same parameter, not the same data"
+            raise TaskError(f'"{name}" shares its memory with "{other}", and both are trained', hint=hint)
+        beside.append((begins, ends, name))
+
+
 def check_base(module: nn.Module) -> None:
     """TaskError unless the base is fit to be pinned: plain tensors that no trained parameter shares."""
     moved = {each.untyped_storage().data_ptr(): name for name, each in trained(module).items()}

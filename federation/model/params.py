@@ -21,7 +21,7 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 from torch.nn.parameter import is_lazy
 
 from federation.errors import TaskError
-from federation.model.base import Kept, check_base, trained
+from federation.model.base import Kept, check_apart, check_base, trained
 from federation.model.shape import params_digest as params_digest  # noqa: PLC0414 - from here, too
 from privacy.errors import MalformedMessage
 from privacy.wire import Octets
@@ -124,6 +124,7 @@ def _check(module: nn.Module) -> None:
     for name, parameter in parameters.items():
         if parameter.dtype != torch.float32:
             raise TaskError(f'the parameter "{name}" is {parameter.dtype}', hint="make the model float32")
+    check_apart(module)
     check_base(module)
 
 

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from federation.plan.columns.features import Feature, Numeric, Wide
 from federation.plan.outcomes import error_at_first
 from federation.plan.plan import Plan
-from federation.plan.series.tasks import NETWORKS, Series
+from federation.plan.series.tasks import NETWORKS, Series, SeriesRegression
 from federation.plan.tabular import MODELS, TabularTask
 from privacy.accounting.calibration import noise_multiplier
 
@@ -38,6 +38,7 @@ _GUESSED = 0.5  # the error at first of what is no class: about half of its publ
 _RANGE = 0.5  # the square of a number in -1 .. 1, usually
 _BENT = 2 / 3  # the sum of the squares of the hats on both sides of it, on average
 _FAR = 3  # times the clip, or below it, from which a plan is told so
+_FIRST = 0.003  # of Adam's rate: a transformer's output then moves by a tenth of its range at first
 _OFF = 20  # the same of a learning rate
 _DESCENT = 2.0  # a step of plain descent along a mean gradient, over the square of the input's length
 _STALLS = 0.1  # of the largest mean gradient's coordinates, from which on tau decides the step
@@ -95,6 +96,8 @@ def hints(plan: Plan, params: int) -> Iterator[str]:
     if not is_network_of_series(plan.task):
         yield from _of_clip(plan)
         yield from _of_rate(plan)
+    else:
+        yield from _of_first_step(plan)
     yield from _of_tau(plan, params)
 
 
@@ -165,6 +168,19 @@ def _of_rate(plan: Plan) -> Iterator[str]:
         much = f"{rate / usual:.0f} times" if rate > usual else f"a {usual / rate:.0f}th of"
         effect = "params are thrown to and fro" if rate > usual else "the run ends before it has learned"
         yield f"{told} is {rate:g}, {much} what suits {rounds} rounds ({usual:.2g}): {effect}"
+
+
+def _of_first_step(plan: Plan) -> Iterator[str]:
+    """Without noise all gradients agree at first, so each param goes Adam's whole rate one way, by which a
+    transformer's output moves far; and the slope of a squared error grows with that.
+    """
+    rate, task = plan.server.learning_rate, plan.task
+    is_bare = isinstance(task, SeriesRegression) and task.model == "transformer" and not plan.is_private
+    if is_bare and plan.server.optimizer in _ADAM and rate > _FIRST:
+        yield (
+            f"server.learning_rate is {rate:g}: without noise a transformer's params all go one way at first, so "
+            f"far that the next update may be too long to be sent. {_FIRST:g} or less suits it"
+        )
 
 
 def _of_tau(plan: Plan, params: int) -> Iterator[str]:

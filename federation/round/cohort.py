@@ -13,6 +13,7 @@ from federation.errors import RosterError
 from federation.kinds.base import Parties
 from federation.plan.plan import Plan
 from federation.round.messages import Member
+from federation.words import many
 from privacy.errors import UnsafeParameters
 from privacy.mechanism.excess import levels_between
 from privacy.mechanism.noise import Stream, poisson_sample
@@ -46,7 +47,7 @@ def sample_places(plan: Plan, count: int, round_number: int, away: Sequence[int]
     left = int(here.sum())
     if left < plan.cohort.minimum:
         raise RosterError(
-            f"{left} sites, cohort.minimum is {plan.cohort.minimum}",
+            f"{many(left, 'site')}, cohort.minimum is {plan.cohort.minimum}",
             hint="wait for more sites or lower it",
         )
     for draw in range(_DRAWS):

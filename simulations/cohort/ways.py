@@ -109,11 +109,18 @@ def _without_dropout(task: Task) -> Task | None:
 
 
 def _operations(task: Task, like: Dataset, batch: float) -> int:
-    """Of one step of one site, forward and backward, as far as they are products."""
+    """Of one step of one site, forward and backward, as far as they are products. 0 where torch cannot count.
+
+    Its counter fails where a layer is called with a parameter, as in `torch.nn.utils.parametrizations`. The number
+    decides on speed alone.
+    """
     trial = Trial.of(task, like, torch.float32)
-    with torch.random.fork_rng(devices=[]), FlopCounterMode(display=False) as counter:
-        losses = trial.losses(*trial.records(max(1, math.ceil(batch)), 0))
-        torch.autograd.grad(losses.sum(), trial.parameters, materialize_grads=True)
+    try:
+        with torch.random.fork_rng(devices=[]), FlopCounterMode(display=False) as counter:
+            losses = trial.losses(*trial.records(max(1, math.ceil(batch)), 0))
+            torch.autograd.grad(losses.sum(), trial.parameters, materialize_grads=True)
+    except RuntimeError:
+        return 0
     return int(counter.get_total_flops())
 
 

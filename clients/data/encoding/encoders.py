@@ -70,9 +70,16 @@ class Reads:
         return int(self.model.config.hidden_size)
 
     def vector(self, text: str) -> Vector:
-        """The mean over the tokens of a text. NaN where the network overflows."""
+        """The mean over the tokens of a text. NaN where the network overflows, or cannot read the text.
+
+        Such a text has no token, or one that the network's table lacks; another such fault of an encoder's files
+        may show at some lengths only. It is a fault of its row.
+        """
         plain = text.encode("utf-8", "replace").decode()  # a lone surrogate is no text
-        return self._of(torch.tensor([self.tokenizer.encode(plain).ids]))
+        try:
+            return self._of(torch.tensor([self.tokenizer.encode(plain).ids], dtype=torch.int64))
+        except (IndexError, RuntimeError, ValueError):
+            return np.full(self.width, np.nan, np.float32)
 
     def longest(self) -> Vector:
         """The vector of a text of as many tokens as there may be."""

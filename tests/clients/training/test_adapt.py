@@ -123,6 +123,7 @@ def test_after_adapting_no_record_sees_another_and_no_buffer_is_left(
     whole = model(x)
     assert torch.allclose(whole[:2], model(x[:2]), atol=1e-5)
     assert whole.shape == x.shape
+    assert model(x[:0]).shape == (0, *shape[1:])
     assert list(model.buffers()) == []
 
 

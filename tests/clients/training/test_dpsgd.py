@@ -14,6 +14,7 @@ from opacus import GradSampleModule
 from opacus.optimizers import DPOptimizer
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from clients.training import dpsgd
 from clients.training import per_example as gradients
@@ -126,6 +127,11 @@ class Sequence(nn.Module):
         return outputs
 
 
+def one_layer_at_two_places() -> nn.Module:
+    layer = nn.Linear(FEATURES, FEATURES)
+    return nn.Sequential(layer, nn.Tanh(), layer, nn.Tanh(), nn.Linear(FEATURES, CLASSES))
+
+
 def lstm() -> nn.Module:
     return Sequence(nn.LSTM(FEATURES, 3, batch_first=True), 3)
 
@@ -169,6 +175,12 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], tuple[str, ...
         (FEATURES,),
         ("functorch",),
     ),
+    "in place, by no more than made-up values": (
+        lambda: nn.Sequential(nn.Linear(FEATURES, 6), nn.Hardtanh(inplace=True), nn.Linear(6, CLASSES)),
+        (FEATURES,),
+        ("functorch",),
+    ),
+    "one layer at two places": (one_layer_at_two_places, (FEATURES,), PER_RECORD),
     "linear over a sequence": (
         lambda: nn.Sequential(nn.Linear(FEATURES, 2), nn.Tanh(), nn.Flatten(), nn.Linear(8, CLASSES)),
         (4, FEATURES),
@@ -632,6 +644,71 @@ def test_a_loss_that_mixes_records_is_found_out(loss: gradients.Loss, message: s
     model, (features, labels) = make_model(0), make_batch(6, 0)
     with pytest.raises(TaskError, match=message), clipped_gradient(model, loss, 1.0) as gradient:
         gradient(features, labels)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("route", ["hooks", "functorch"])
+def test_the_word_that_pads_learns_nothing_also_where_no_made_up_record_has_it(
+    route: str, tied: bool
+) -> None:
+    def make() -> nn.Module:
+        words, other = nn.Embedding(9, 4, padding_idx=5), nn.Linear(4, 9)
+        if tied:
+            other.weight = words.weight
+        return nn.Sequential(words, other, nn.Tanh(), nn.Flatten(), nn.Linear(27, CLASSES))
+
+    model = seeded(make)
+    words, labels = torch.tensor([[5, 0, 1], [2, 5, 5], [8, 5, 3], [4, 6, 7]]), torch.tensor([0, 1, 2, 0])
+    with clipped_sums(route, model, cross_entropy, 0.1) as gradient:
+        found = gradient(words, labels)
+    assert torch.allclose(found, one_by_one(model, words, labels, 0.1), rtol=1e-10, atol=1e-11)
+
+
+class Recomputed(nn.Module):
+    """As memory is saved in large models; torch has no `vmap` of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(nn.Linear(FEATURES, 5), nn.Tanh())
+        self.outer = nn.Linear(5, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        outputs: Tensor = self.outer(checkpoint(self.inner, x, use_reentrant=False))
+        return outputs
+
+
+def test_what_no_batch_can_compute_goes_one_record_at_a_time() -> None:
+    model, (features, labels) = seeded(Recomputed), make_batch(6, 0)
+    assert chosen_route(model, cross_entropy, features, labels) == "alone"
+    with clipped_gradient(model, cross_entropy, 0.1) as gradient:
+        found = gradient(features, labels)
+    assert torch.allclose(found, one_by_one(model, features, labels, 0.1), rtol=1e-10, atol=1e-11)
+
+
+class Remembering(nn.Module):
+    """Keeps the least value that it has seen below 0; made-up values never are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(FEATURES, CLASSES)
+        self.least = torch.zeros(())
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.least = torch.minimum(self.least, torch.cat([x.detach().reshape(-1), x.new_zeros(1)]).amin())
+        outputs: Tensor = self.layer(x - self.least)
+        return outputs
+
+
+def test_what_code_keeps_of_a_record_is_gone_before_the_next() -> None:
+    model, (features, labels) = seeded(Remembering), make_batch(6, 0)
+    route = chosen_route(model, cross_entropy, features, labels)
+    own = [row_of(model, *one) for one in zip(features, labels, strict=True)]
+    model.least = torch.zeros(())
+    with clipped_sums(route, model, cross_entropy, 1e9, memory=1) as gradient:
+        found = gradient(features, labels)
+    fresh = [row_of(seeded(Remembering), *one) for one in zip(features, labels, strict=True)]
+    assert torch.allclose(found, torch.stack(fresh).sum(0), rtol=1e-10, atol=1e-10)
+    assert not torch.allclose(found, torch.stack(own).sum(0))  # as it would be, were it kept
 
 
 def test_a_recurrent_layer_that_nothing_can_take_apart_names_the_way_out() -> None:

@@ -213,7 +213,11 @@ def _anew(model: Any, x: Tensor) -> None:
     model.shift.data = x.mean().expand(1, 6) + 10
 
 
-@pytest.mark.parametrize("how", [_into_buffer, _into_weight, _by_data])
+def _other(model: Any, x: Tensor) -> None:
+    model.shift = model.shift + x.mean()
+
+
+@pytest.mark.parametrize("how", [_into_buffer, _into_weight, _by_data, _other])
 def test_code_that_writes_into_its_base_is_refused_on_made_up_records(how: Any) -> None:
     from clients.training.trial import Called
 
@@ -290,6 +294,28 @@ def test_a_guard_tells_any_byte() -> None:
     model.below.bias.data[0] = -model.below.bias.data[0]
     with pytest.raises(TaskError, match=r'writes into "below\.bias"'):
         guard.require_same("t")
+
+
+class Waves(nn.Module):
+    """A frozen table of complex numbers, as a rotary embedding has it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(4, 3)
+        self.register_buffer("turn", torch.polar(torch.ones(4), torch.arange(4.0)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head((x * self.turn).imag)  # type: ignore[no-any-return, operator]
+
+
+def test_what_is_complex_stays_so() -> None:
+    torch.manual_seed(0)
+    model = Waves()
+    before, turn = model(FEATURES[:, :4]), model.turn.clone()  # type: ignore[operator]
+    wide = prepared(model, torch.float64)
+    assert wide.turn.dtype == torch.complex128 and torch.equal(wide.turn.to(torch.complex64), turn)  # type: ignore[union-attr, operator]
+    assert torch.allclose(wide(FEATURES[:, :4].double()).float(), before, atol=1e-6)
+    assert prepared(wide, torch.float32).turn.dtype == torch.complex64
 
 
 class Adapter(Own):

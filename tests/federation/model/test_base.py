@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import operator
 import struct
 from collections.abc import Callable
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from federation.errors import OtherBase, TaskError
-from federation.model.base import Kept, base_digest, in_training, require_base, shared, trained
+from federation.model.base import Kept, base_digest, in_training, require_base, shared, structure, trained
 from federation.model.params import Layout, initial_params
 from federation.plan.plan import parse
 from tests.plans import text_of
@@ -166,6 +167,30 @@ def test_a_kept_model_is_copied_and_begins_as_its_factory_says() -> None:
     for seed in (7, 8):
         assert torch.equal(initial_params(kept, seed), initial_params(Based, seed))
     assert not torch.equal(initial_params(kept, 7), initial_params(kept, 8))
+
+
+def test_trained_parameters_in_one_memory_are_refused_and_one_parameter_at_two_places_is_not() -> None:
+    one, other = nn.Linear(3, 3), nn.Linear(3, 3)
+    tied = nn.Sequential(one, other)
+    other.weight = one.weight
+    assert Layout.of(tied).names == ("0.weight", "0.bias", "1.bias")
+    other.weight = nn.Parameter(one.weight.data[1:])
+    with pytest.raises(
+        TaskError, match=r'"1\.weight" shares its memory with "0\.weight", and both are trained'
+    ):
+        Layout.of(tied)
+    halves = torch.zeros(6, 3)
+    one.weight, other.weight = nn.Parameter(halves[:3]), nn.Parameter(halves[3:])
+    assert Layout.of(tied).dimension == 24  # beside each other, and no number of both
+
+
+def test_the_structure_of_a_model_is_copied_and_its_tensors_are_not() -> None:
+    model = Based()
+    other = structure(model)
+    assert all(map(operator.is_, model.parameters(), other.parameters()))
+    assert all(map(operator.is_, model.buffers(), other.buffers()))
+    other.order = model.order + 1  # type: ignore[operator]
+    assert torch.equal(model.order, torch.tensor([2, 0, 1]))  # type: ignore[arg-type]
 
 
 def test_a_shared_base_is_one_and_what_is_trained_is_two() -> None:

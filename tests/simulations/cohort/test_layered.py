@@ -119,3 +119,15 @@ OTHERS: dict[str, Callable[[], nn.Module]] = {
 def test_any_other_model_is_not_for_it(other: str) -> None:
     with pytest.raises(TypeError):
         Layered(Task("made-up", OTHERS[other], cross_entropy), _data(0), WIDE)
+
+
+def test_a_model_whose_work_torch_cannot_count_is_trained_together_all_the_same() -> None:
+    def normed() -> nn.Module:
+        return nn.Sequential(
+            nn.utils.parametrizations.weight_norm(nn.Linear(6, 4)), nn.Tanh(), nn.Linear(4, 2)
+        )
+
+    cohort = cohort_of(normed, unit="record", noise="distributed")
+    found = cohort.together(lambda program, *round_: program.clipped_gradients(*round_, 0.4))
+    assert type(cohort.program.way(cohort.terms, WIDE).net) is General
+    assert float((found - cohort.one_by_one(lambda work: work.clipped_gradients(0.4))).abs().max()) < 1e-9

@@ -191,6 +191,22 @@ def test_a_text_that_overflows_is_told_by_its_row_alone(folder: Path, tmp_path: 
     assert not found.vectors[1].any()
 
 
+def test_a_text_that_the_network_cannot_read_is_told_by_its_row_alone(folder: Path, tmp_path: Path) -> None:
+    """A tokenizer may know words that the network has no row for, and may find nothing at all in a text."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_str(contents(folder)["tokenizer.json"].decode())
+    tokenizer.post_processor = None
+    tokenizer.add_tokens(["unheard"])
+    changed = {"tokenizer.json": tokenizer.to_str().encode()}
+    for each, content in (contents(folder) | changed).items():
+        (tmp_path / each).write_bytes(content)
+    feature = feature_of(tmp_path)
+    found = of_texts(feature, ["pain", "unheard"], [tmp_path])
+    assert [(fault.rows, fault.message) for fault in found.faults] == [((1,), "becomes no vector")]
+    assert np.isnan(encoders.opened(feature, [tmp_path]).vector("")).all()  # no token at all
+
+
 def plan_with(folder: Path, **changes: object) -> Plan:
     return plan_of({"task.features": features_with(folder)}, **changes)
 
