@@ -236,7 +236,7 @@ def test_one_by_one_a_site_answers_when_it_is_read_or_before_more_is_sent() -> N
 def test_one_by_one_a_lost_answer_does_not_end_the_wait_for_the_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    line, send = OneByOne({name: bytes.upper for name in ("a", "b")}), InProcess.send
+    line, send = OneByOne(dict.fromkeys(("a", "b"), bytes.upper)), InProcess.send
     monkeypatch.setattr(
         InProcess, "send", lambda self, batch: send(self, [one for one in batch if one.to != "a"])
     )
