@@ -338,3 +338,27 @@ class InProcess:
     def next(self, timeout: float) -> Arrival | Deadline:  # noqa: ARG002 - no site here is ever late
         """The oldest answer not yet read."""
         return self._arrivals.popleft() if self._arrivals else Deadline()
+
+
+class OneByOne(InProcess):
+    """The same, but that a site is called when its answer is read, or before anything more is sent.
+
+    So the answers of a large model are there one at a time. Whoever was sent anything answers it: at the latest
+    before the end of the run is sent.
+    """
+
+    def __init__(self, sites: Mapping[str, Callable[[bytes], bytes]]) -> None:
+        super().__init__(sites)
+        self._waiting = deque[Outgoing]()
+
+    def send(self, messages: Iterable[Outgoing]) -> None:
+        """Have each site answer, a little later."""
+        while self._waiting:
+            super().send([self._waiting.popleft()])
+        self._waiting.extend(messages)
+
+    def next(self, timeout: float) -> Arrival | Deadline:
+        """The oldest answer not yet read."""
+        while not self._arrivals and self._waiting:  # one that is lost has no answer: the next is read
+            super().send([self._waiting.popleft()])
+        return super().next(timeout)
