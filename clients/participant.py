@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from clients.policy import Policy, require_company
 from clients.trust import Trust
@@ -18,10 +19,13 @@ from federation.round.messages import Frame, Invitation, Kind, Member
 from federation.round.parts import secrets_of
 from federation.round.plays import is_played, last_round
 from federation.round.terms import Terms
+from federation.spool import Spool
 from privacy.errors import FaultyServer, PolicyViolation, ProtocolError, SuspectedClient
 from privacy.roster import Roster
 from privacy.secagg.client import ClientMachine, Entropy
 from privacy.secagg.parameters import Floor
+from privacy.secagg.ring import RingVector
+from privacy.wire import Content
 
 
 class ShareDoesNotOpen(ProtocolError):
@@ -30,6 +34,9 @@ class ShareDoesNotOpen(ProtocolError):
     def __init__(self, message: str, slot: int) -> None:
         super().__init__(message, hint="it was altered, or that site is at fault: the server leaves it out")
         self.slot = slot
+
+
+_LARGE = 1 << 24  # bytes
 
 
 @dataclass
@@ -43,9 +50,10 @@ class Participant:
     terms: Terms
     machine: ClientMachine
     excess: bytes = field(default=b"", repr=False)
-    replies: dict[Kind, tuple[bytes, tuple[Kind, bytes]]] = field(default_factory=dict, repr=False)
+    replies: dict[Kind, tuple[bytes, tuple[Kind, Content]]] = field(default_factory=dict, repr=False)
     began: float = field(default_factory=time.monotonic)
     tried: int = 1
+    spool: Spool | None = field(default=None, init=False, repr=False)
 
     def accept(self, delivery: bytes) -> None:
         """Open what the others dealt to this site. ShareDoesNotOpen names the slot whose share does not."""
@@ -54,6 +62,14 @@ class Participant:
         except SuspectedClient as error:
             slot = self.terms.parameters.slots[error.site]
             raise ShareDoesNotOpen(f"{error.message} (slot {slot})", slot) from None
+
+    def mask(self, vector: RingVector, context: bytes, folder: Path | None) -> Content:
+        """The masked vector, to be answered with. A large one lies in a file without a name, in this folder."""
+        if vector.nbytes < _LARGE:
+            return self.machine.mask(vector, context)
+        self.spool = Spool(folder)
+        self.machine.mask_into(vector, context, self.spool)
+        return self.spool.content
 
     def abort(self) -> None:
         """Leave the round: the secrets go, and nothing is answered any more."""

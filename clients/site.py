@@ -40,9 +40,7 @@ from federation.model.params import Layout, params_from_bytes
 from federation.model.task import build_task
 from federation.plan.plan import Plan
 from federation.round.messages import (
-    FRAME_ROOM,
     MAX_HELLO,
-    PEER_ROOM,
     Broadcast,
     Frame,
     Kind,
@@ -56,6 +54,7 @@ from federation.round.messages import (
 )
 from federation.round.plays import MODEL, account_name, fold_of
 from federation.round.sent import sent_length
+from federation.round.sizes import longest_request
 from federation.round.terms import Terms, evaluation_run
 from privacy.errors import FaultyServer, LedgerRefusal, MalformedMessage
 from privacy.ledger.heads import Head
@@ -66,7 +65,7 @@ from privacy.secagg.kem import require_kem
 from privacy.secagg.ring import packed_size
 from privacy.signing import public_identity
 from privacy.suite import SUITE
-from privacy.wire import Octets, digest
+from privacy.wire import Content, Octets, digest
 
 _log = logging.getLogger(__name__)
 _REMEMBERED = 256  # plans whose task failed
@@ -303,7 +302,7 @@ class Site:
         return max(MAX_HELLO, rehearsed, 0 if joined is None else self._largest_of(joined))
 
     def _largest_of(self, joined: Joined) -> int:
-        return FRAME_ROOM + 4 * joined.dimension + PEER_ROOM * len(joined.roster.entries)
+        return longest_request(joined.dimension, len(joined.roster.entries))
 
     def _require_fits(self, frame: Frame, length: int) -> None:
         """MalformedMessage for a request longer than its plan has room for: nothing of it is copied or parsed."""
@@ -391,7 +390,7 @@ class Site:
         note_invited(joined.rounds[terms.round])
         return joined.rounds[terms.round]
 
-    def _reply(self, participant: Participant, kind: Kind, body: Octets) -> tuple[Kind, bytes]:
+    def _reply(self, participant: Participant, kind: Kind, body: Octets) -> tuple[Kind, Octets]:
         """The reply to one request of a round; any refusal ends the attempt, and its secrets go.
 
         The same request again gets the same bytes: nothing is trained, charged or masked a second time.
@@ -403,9 +402,10 @@ class Site:
             except BaseException:
                 participant.abort()
                 raise
-        return known[1]
+        replied, content = known[1]
+        return replied, content[:]
 
-    def _take_part(self, participant: Participant, kind: Kind, body: Octets) -> tuple[Kind, bytes]:
+    def _take_part(self, participant: Participant, kind: Kind, body: Octets) -> tuple[Kind, Content]:
         """One step of a round. Each thing is on record before what depends on it is computed.
 
         Shares that do not open end the attempt before anything is charged. Before a sum is opened the journal holds
@@ -425,7 +425,7 @@ class Site:
                 once = terms.parameters.is_ring
                 size = packed_size(terms.length, terms.codec.ring_bits)
                 self.journal.mask(*terms.account, terms.attempt, suite=SUITE, once=once, size=size)
-                masked = machine.mask(vector, terms.context(broadcast.params))
+                masked = participant.mask(vector, terms.context(broadcast.params), self.journal.folder)
                 note_sent(participant)
                 return Kind.MASKED, masked
             case Kind.SURVIVORS:

@@ -96,7 +96,8 @@ class LedgerCorrupt(PrivacyError):
 
 
 class RecordsUnavailable(PrivacyError):
-    """A site's journal or registry of pools cannot be read or written now, so nothing was released.
+    """A site's journal or registry of pools, or a vector on disk, cannot be read or written now, so nothing was
+    released.
 
     That is a fault of a disk, and nobody's refusal.
     """

@@ -12,9 +12,10 @@ the bytes say. Specified in docs/protocol.md, section 2.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
-from typing import TypeAlias, TypeVar
+from io import BytesIO
+from typing import Protocol, TypeAlias, TypeVar
 
 from privacy.errors import MalformedMessage
 
@@ -25,8 +26,85 @@ Pieces: TypeAlias = tuple[Octets, ...]
 """A message that is not put together yet."""
 TEXT_BYTES = 256
 """What a text has at most, in UTF-8, unless its reader says otherwise: enforced where it is filled, and read."""
+BLOCK = 1 << 20  # bytes of a stored message that are read at a time
 _LENGTH = 4
 _MAX_BLOB = (1 << 8 * _LENGTH) - 1
+
+
+class Stored:
+    """Bytes that lie elsewhere, as in a file: too many to be held at once. Sliced like bytes, read in blocks.
+
+    `read` gives so many bytes from a place on, fewer if there are no more: then MalformedMessage, whoever reads.
+    Other than bytes in memory these can change. So who has checked a digest of them compares the digest of what
+    it reads the next time, too, before it uses anything that follows from that.
+    """
+
+    def __init__(self, read: Callable[[int, int], Octets], size: int, start: int = 0) -> None:
+        self._read_from, self._size, self._start = read, size, start
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __getitem__(self, span: slice) -> bytes:
+        start, stop, _ = span.indices(self._size)
+        return bytes(self.read(start, max(0, stop - start)))
+
+    def read(self, start: int, size: int) -> Octets:
+        """Exactly so many bytes."""
+        found = self._read_from(self._start + start, size)
+        if start + size > self._size or len(found) != size:
+            raise MalformedMessage("a stored message ends too early")
+        return found
+
+    def part(self, start: int, size: int) -> Stored:
+        """So many of these bytes, where they are."""
+        return Stored(self._read_from, size, self._start + start)
+
+    def blocks(self) -> Iterator[Octets]:
+        """All of them, in order."""
+        for start in range(0, self._size, BLOCK):
+            yield self.read(start, min(BLOCK, self._size - start))
+
+
+Content: TypeAlias = Octets | Stored
+
+
+def blocks(content: Content) -> Iterator[Octets]:
+    """All bytes in order: stored ones in blocks, others at once."""
+    return content.blocks() if isinstance(content, Stored) else iter((content,))
+
+
+class Sink(Protocol):
+    """Where a message of known length is written: in parts, in any order."""
+
+    def write(self, start: int, data: Octets, /) -> None:
+        """Put these bytes at this place."""
+        ...
+
+    def part(self, start: int, size: int, /) -> Content:
+        """So many bytes of what was written."""
+        ...
+
+
+class Held:
+    """A Sink in memory, of a message of `size` bytes, at least one."""
+
+    def __init__(self, size: int) -> None:
+        self._whole = BytesIO()
+        self.write(size - 1, bytes(1))  # fills it with zeros: other than BytesIO(bytes(size)) it is held once
+
+    def write(self, start: int, data: Octets) -> None:
+        """Put these bytes at this place."""
+        self._whole.seek(start)
+        self._whole.write(data)
+
+    def part(self, start: int, size: int) -> memoryview:
+        """So many bytes of what was written. Nothing is written as long as it is in use."""
+        return self._whole.getbuffer()[start : start + size]
+
+    def whole(self) -> bytes:
+        """All of it; not a copy."""
+        return self._whole.getvalue()
 
 
 class Writer:
@@ -100,7 +178,7 @@ class Reader:
     Fields are copies; what `view` and `blob_view` give is not, and keeps the whole message in memory.
     """
 
-    def __init__(self, data: Octets) -> None:
+    def __init__(self, data: Content) -> None:
         self._data = data
         self._at = 0
 
@@ -130,13 +208,18 @@ class Reader:
         return field
 
     def view(self, size: int) -> memoryview:
-        """Exactly `size` bytes, where they are."""
-        end = self._at + size
+        """Exactly `size` bytes, where they are. Of a stored message they are read."""
+        field = self.content(size)
+        return memoryview(field[:] if isinstance(field, Stored) else field)
+
+    def content(self, size: int) -> Content:
+        """Exactly `size` bytes, where they are, also where that is no memory."""
+        start, end = self._at, self._at + size
         if end > len(self._data):
             raise MalformedMessage("a message ends too early")
-        field = memoryview(self._data)[self._at : end]
         self._at = end
-        return field
+        data = self._data
+        return data.part(start, size) if isinstance(data, Stored) else memoryview(data)[start:end]
 
     def blob_view(self, limit: int) -> memoryview:
         """As `blob`, where they are."""
@@ -176,13 +259,30 @@ class Reader:
             raise MalformedMessage("a message has bytes after its end")
 
 
-def digest(label: str, *parts: Octets) -> bytes:
+def digest(label: str, *parts: Content) -> bytes:
     """SHA-256 over the length-prefixed label and parts, 32 bytes. Labels keep uses of the hash apart."""
     hashed = hashlib.sha256()
     for part in (label.encode(), *parts):
-        hashed.update(len(part).to_bytes(_LENGTH, "big"))
-        hashed.update(part)
+        hashed.update(_prefix(len(part)))
+        for block in blocks(part):
+            hashed.update(block)
     return hashed.digest()
+
+
+class Digest:
+    """`digest` of a label and one part of known length, whose bytes come in blocks."""
+
+    def __init__(self, label: str, length: int) -> None:
+        name = label.encode()
+        self._hashed = hashlib.sha256(_prefix(len(name)) + name + _prefix(length))
+
+    def update(self, block: Octets) -> None:
+        """The next bytes."""
+        self._hashed.update(block)
+
+    def digest(self) -> bytes:
+        """The 32 bytes, once all have come."""
+        return self._hashed.digest()
 
 
 def digests(label: str, firsts: Iterable[bytes], second: bytes) -> list[bytes]:

@@ -80,7 +80,7 @@ class Coordinator:
         self.gone: set[str] = set()  # fell silent, left for a reason of their own, or broke the protocol
         self.following: Coordinator | None = None
         self._machine = self._made(roster)
-        self._params: bytes | None = None
+        self._params: Octets | None = None
         self._params_digest = b""
         self._asked: set[str] = set()  # sites that were sent the params
         self._deliveries: list[MachineOutgoing] = []  # wait for the params
@@ -179,7 +179,7 @@ class Coordinator:
         if self.uploads is not None:
             self.uploads.close()
 
-    def start(self, params: bytes, following: Coordinator | None) -> list[Outgoing]:
+    def start(self, params: Octets, following: Coordinator | None) -> list[Outgoing]:
         """Begin with these params: with invitations, or at once if the round is prepared."""
         self._params, self._params_digest = params, params_digest(params)
         self._machine.bind(self.terms.context(params))

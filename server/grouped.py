@@ -18,6 +18,7 @@ from federation.round.parts import Sum
 from federation.round.terms import Terms
 from federation.round.transport import Outgoing
 from privacy.roster import Roster
+from privacy.wire import Octets
 from server.coordinator import Coordinator
 from server.memory.heads import Heads
 
@@ -109,7 +110,7 @@ class Grouped:
     def forget(self) -> None:
         """Nothing is kept of what sites sent."""
 
-    def start(self, params: bytes, following: object) -> list[Outgoing]:  # noqa: ARG002 - nothing follows
+    def start(self, params: Octets, following: object) -> list[Outgoing]:  # noqa: ARG002 - nothing follows
         """Begin with these params: with invitations, which show every site the whole cohort."""
         return self._step(lambda part: part.start(params, None), self._parts)
 

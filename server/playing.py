@@ -14,7 +14,7 @@ from functools import partial
 from typing import TypeAlias
 
 from federation.errors import TooFewSurvivors
-from federation.model.params import params_bytes
+from federation.model.params import params_view
 from federation.plan.plan import Plan
 from federation.report.receipt import Void
 from federation.round.groups import can_sum
@@ -244,7 +244,7 @@ def _play(coordinator: Attempt, setting: Setting, *, is_first: bool, is_last: bo
     members = frozenset(member.site for member in coordinator.terms.members)
     present = coordinator.partners or members
     following = setting.following(present) if is_first else None
-    outgoing = coordinator.start(params_bytes(setting.state.sent), following)
+    outgoing = coordinator.start(params_view(setting.state.sent), following)
     while not coordinator.is_done:
         if outgoing:
             lines.send(outgoing)

@@ -82,26 +82,32 @@ def run(
     params that are not finite, SumRefused when honest sites cannot have made the sum of a round and the plan does
     not have that reported.
     """
-    plan, lines = setting.plan, setting.lines
     course = course or Course(perhaps_charged(setting))
-    while (state := setting.state).round < plan.rounds:
-        require_finite(state)
-        started = time.monotonic()
-        played = course.play(setting)
-        found, digest = None, None
-        left: tuple[str, ...] = ()
-        if not played.has_sums:
-            after = replace(state, round=state.round + 1)
-        else:
-            digest, sums = _keep(setting, played.last), played.last.sums()
-            left = tuple(sorted(site for one in sums for site in one.left))
-            with _shown_by(digest):
-                after, found = advance(plan, state, sums, stream(setting.number))
-        receipt = judged(_receipt(played, state, after, started, lines), played.last.terms, found)
-        if receipt.is_lost:
-            note_lost_round(state.run, receipt)
-        yield after, receipt.model_copy(update={"transcript": digest, "excess_left": left})
+    while setting.state.round < setting.plan.rounds:
+        after, receipt = _played(setting, stream, course)
         setting = replace(setting, state=after)
+        yield after, receipt
+
+
+def _played(setting: Setting, stream: ServerNoise, course: Course) -> tuple[ServerState, Receipt]:
+    """The state after the next round. Nothing else of the round, such as its sum, is held when this is over."""
+    plan, state = setting.plan, setting.state
+    require_finite(state)
+    started = time.monotonic()
+    played = course.play(setting)
+    found, digest = None, None
+    left: tuple[str, ...] = ()
+    if not played.has_sums:
+        after = replace(state, round=state.round + 1)
+    else:
+        digest, sums = _keep(setting, played.last), played.last.sums()
+        left = tuple(sorted(site for one in sums for site in one.left))
+        with _shown_by(digest):
+            after, found = advance(plan, state, sums, stream(setting.number))
+    receipt = judged(_receipt(played, state, after, started, setting.lines), played.last.terms, found)
+    if receipt.is_lost:
+        note_lost_round(state.run, receipt)
+    return after, receipt.model_copy(update={"transcript": digest, "excess_left": left})
 
 
 def evaluate(setting: Setting, stream: ServerNoise) -> Evaluated:

@@ -195,7 +195,7 @@ def _report(folder: RunFolder, setting: Setting, started: float) -> None:
             "transcripts": folder.kept(signed, state.params.numel()),
         }
     )
-    report = with_tables(with_folds(report, folder, state.run), plan, state.model.tolist(), folder.receipts())
+    report = with_tables(with_folds(report, folder, state.run), plan, state.model, folder.receipts())
     write_report(folder.path, report)
     write_page(folder.path, report)
     folder.close()

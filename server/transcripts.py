@@ -20,6 +20,7 @@ from federation.sums.transcript.record import FOLDER, SUFFIX, Content, path_of, 
 from privacy.roster import SignedRoster
 from privacy.secagg.messages import wraps_bytes
 from privacy.secagg.opened import Upload
+from privacy.wire import blocks
 
 _UNDONE = ".new"
 _CHUNK = 1 << 20
@@ -41,7 +42,7 @@ class Uploads:
                 self._file = TemporaryFile(dir=self._folder)  # noqa: SIM115 - closed with the attempt
             start = self._file.seek(0, os.SEEK_END)
             self._file.write(wraps_bytes(upload.wraps))
-            self._file.write(upload.packed)
+            self._file.writelines(blocks(upload.packed))
             self._places[upload.slot] = start, self._file.tell() - start
 
     def parts(self, slots: Iterable[int]) -> Iterator[bytes]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -32,7 +32,7 @@ from simulations.faults.playing import Rounds, greeting
 from simulations.faults.rules import Faults
 from simulations.faults.story import Story
 from simulations.sums.shelf import SHELVES
-from simulations.world import InProcess, World, journal_of, keep_identities, open_sites
+from simulations.world import OneByOne, World, journal_of, keep_identities, open_sites
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ def _play(
             return {name: closed.get(name) or sites[name].finish(state.run, digest) for name in sites}
 
         return _Played(iter(rounds), lambda _: rounds.evaluate(), close)
-    transport: Transport = InProcess(receives)
+    transport: Transport = OneByOne(receives)
     if engine == "flower":
         from simulations.flower import flower_world
 
@@ -158,9 +158,9 @@ def _play(
     )
     lines.attendance.faults = accused
     stated(lines.consents)
-    setting = Setting(state, members, lines, kept)
+    name = state.run  # and not the state: nobody holds the params of rounds that are over
     return _Played(
-        run(setting, server_stream),
-        lambda final: evaluate(replace(setting, state=final), server_stream),
-        lambda digest: lines.close(state.run, digest, [member.site for member in members], patience),
+        run(Setting(state, members, lines, kept), server_stream),
+        lambda final: evaluate(Setting(final, members, lines, kept), server_stream),
+        lambda digest: lines.close(name, digest, [member.site for member in members], patience),
     )

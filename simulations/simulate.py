@@ -194,7 +194,7 @@ def _reported(
         population=None if world.listed else world.size,
         missing={f"baselines.{BARE}": "not made yet"} if compares else {},
     )
-    report = with_tables(report, world.plan, paid.state.model.tolist(), folder.receipts())
+    report = with_tables(report, world.plan, paid.state.model, folder.receipts())
     report = with_personal(report, world, paid.state.model, paid.layers)
     unmasked = UNMASKED if engine in ADDS_UP else ""
     kept = folder.kept(world.roster, paid.state.params.numel(), unmasked)

@@ -6,14 +6,15 @@ kept. The looks (clients/describing/look.py) are for a terminal only.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clients.check import account_of, units_of
 from clients.data.folders import SiteFiles, find_sites, mixed_hold_outs, named_for
@@ -21,7 +22,7 @@ from clients.data.folds import without
 from clients.data.load import protected, read_data
 from clients.data.populations import check_pool, fingerprints
 from clients.data.rows import shared
-from clients.data.split import split
+from clients.data.split import simulated
 from clients.describing.doubts import doubts_of_sizes, hints_of_length, hints_of_metrics
 from clients.describing.look import Look, look
 from clients.policy import SiteFile, consent
@@ -34,22 +35,28 @@ from federation.report.planned import plan_facts
 from federation.round.cohort import sample
 from federation.round.messages import Member
 from federation.round.terms import Terms
+from federation.words import many
 from privacy.errors import PrivacyError
 from simulations.world import own_rules, require_held_out
 
+_NOBODY: Final = np.zeros(0, np.int64)
 _PAIRS = 5  # of sites with records in common, named one by one
 Refusal = FederationError | PrivacyError
 
 
 @dataclass(frozen=True, repr=False)
 class CheckedSite:
-    """One site. `size` is what it would declare; None if its records, or those held out, cannot be read."""
+    """One site. `size` is what it would declare; None if its records, or those held out, cannot be read.
+
+    `people` are hashes of the ids of its people, where the plan names a column of them.
+    """
 
     name: str
     look: Look | None
     size: int | None
     holds_out: bool
     errors: tuple[Refusal, ...]
+    people: NDArray[np.int64]
 
 
 @dataclass(frozen=True, repr=False)
@@ -128,15 +135,17 @@ def _check(plan: Plan, task: Task, entry: SiteFiles) -> CheckedSite:
         if test is None and plan.evaluation.folds is not None:
             held_out = without(training, plan, 1)[1]  # as much of it as any fold holds out
         elif test is None:
-            training, held_out = split(training, plan.evaluation.holdout, plan.federation.seed, task.outcome)
+            training, held_out = simulated(training, plan, task.outcome)
         size = (rules.data.size if rules else None) or protected(plan, training)
         with _kept(errors):
             if plan.privacy.unit != "client":
                 check_delta(plan, protected(plan, training))
     holds_out = held_out is not None
+    ids = [part.ids.numpy() for part in (training, held_out) if part is not None and part.ids is not None]
+    people = np.unique(np.concatenate(ids)) if ids else _NOBODY
     del training, held_out  # the look reads the files once more, and both at once would be twice the memory
     seen = _look(plan, task, source, test, rules.data.size if rules else None)
-    return CheckedSite(entry.name, seen, size, holds_out, tuple(errors))
+    return CheckedSite(entry.name, seen, size, holds_out, tuple(errors), people)
 
 
 def _look(plan: Plan, task: Task, source: Place, test: Place | None, declared: int | None) -> Look | None:
@@ -178,8 +187,21 @@ def _doubts(plan: Plan, sites: tuple[CheckedSite, ...]) -> Iterator[str]:
         yield f"{names} {told}: epsilon counts a person at one site, unless the plan says sites_per_patient"
     if len(pairs) > _PAIRS:
         yield f"{len(pairs) - _PAIRS} more pairs of sites share records"
+    yield from _several(plan, [site.people for site in sites])
     if plan.privacy.noise == "site" and plan.cohort.weights == "uniform":
         yield from doubts_of_sizes([site.size for site in sites if site.size is not None])
+
+
+def _several(plan: Plan, people: Sequence[NDArray[np.int64]]) -> Iterator[str]:
+    """People who are at more sites than the plan has them at."""
+    planned = plan.privacy.sites_per_patient or 1
+    counts = np.unique(np.concatenate([_NOBODY, *people]), return_counts=True)[1]
+    if plan.is_private and (several := int((counts > planned).sum())):
+        told = f"{many(several, 'patient')} at more sites than {planned}, up to {int(counts.max())}"
+        yield (
+            f"{told}: say so by privacy.sites_per_patient, or each counts as somebody else at each site, "
+            "for epsilon and for what is held out"
+        )
 
 
 @contextmanager

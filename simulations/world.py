@@ -28,7 +28,7 @@ from clients.data.folders import SiteFiles, named_for
 from clients.data.load import Reading, protected, read_file, with_persons
 from clients.data.notes import FileRead
 from clients.data.populations import check_pool, claim_pool, fingerprints
-from clients.data.split import split
+from clients.data.split import simulated
 from clients.journal.journal import Journal
 from clients.journal.layers import layers_folder
 from clients.people.leaving_out import people_of, without
@@ -265,9 +265,7 @@ def _read(
     if held_out is not None:
         test = owned(held_out)
         return (everything.data, test.data), (everything.file, test.file)
-    return split(everything.data, plan.evaluation.holdout, plan.federation.seed, task.outcome), (
-        everything.file,
-    )
+    return simulated(everything.data, plan, task.outcome), (everything.file,)
 
 
 def _usable(
@@ -340,3 +338,27 @@ class InProcess:
     def next(self, timeout: float) -> Arrival | Deadline:  # noqa: ARG002 - no site here is ever late
         """The oldest answer not yet read."""
         return self._arrivals.popleft() if self._arrivals else Deadline()
+
+
+class OneByOne(InProcess):
+    """The same, but that a site is called when its answer is read, or before anything more is sent.
+
+    So the answers of a large model are there one at a time. Whoever was sent anything answers it: at the latest
+    before the end of the run is sent.
+    """
+
+    def __init__(self, sites: Mapping[str, Callable[[bytes], bytes]]) -> None:
+        super().__init__(sites)
+        self._waiting = deque[Outgoing]()
+
+    def send(self, messages: Iterable[Outgoing]) -> None:
+        """Have each site answer, a little later."""
+        while self._waiting:
+            super().send([self._waiting.popleft()])
+        self._waiting.extend(messages)
+
+    def next(self, timeout: float) -> Arrival | Deadline:
+        """The oldest answer not yet read."""
+        while not self._arrivals and self._waiting:  # one that is lost has no answer: the next is read
+            super().send([self._waiting.popleft()])
+        return super().next(timeout)

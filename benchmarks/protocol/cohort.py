@@ -11,7 +11,7 @@ from benchmarks.timing import once
 from privacy.roster import Entry, Roster
 from privacy.secagg.client import ClientMachine
 from privacy.secagg.parameters import Floor, Parameters
-from privacy.secagg.ring import RingVector
+from privacy.secagg.ring import RingVector, Vector
 from privacy.secagg.server import Outgoing, Phase, ServerMachine
 from privacy.signing import forget_verified, public_identity
 
@@ -25,13 +25,13 @@ class Cohort:
     `server`, all that it did. `sent` and `received`: bytes of one site by phase, the most of all.
     """
 
-    def __init__(self, count: int, bits: int, vector: RingVector) -> None:
+    def __init__(self, count: int, bits: int, vector: RingVector | Vector) -> None:
         names = [f"site-{slot:05d}" for slot in range(count)]
         keys = {name: Ed25519PrivateKey.generate() for name in names}
         roster = Roster(1, tuple(Entry(name, name, public_identity(keys[name]), 1) for name in names))
         colluders = max(1, count // 10) if count < 1000 else count // 20
         self.parameters = Parameters.choose(
-            names, colluders=colluders, dropouts=count // 10, ring_bits=bits, length=vector.size
+            names, colluders=colluders, dropouts=count // 10, ring_bits=bits, length=vector.shape[0]
         )
         floor = Floor(3, colluders, count // 10)
         self.vector = vector
@@ -83,7 +83,7 @@ class Cohort:
         answers: dict[Phase, Callable[[], bytes]] = {
             Phase.ADVERTISE: client.advertise,
             Phase.SHARE: lambda: client.share(data),
-            Phase.MASK: lambda: client.mask(self.vector, CONTEXT),
+            Phase.MASK: lambda: client.mask(self.vector[:], CONTEXT),
             Phase.REVEAL: lambda: client.reveal(data),
         }
         return answers[phase]

@@ -2,12 +2,13 @@
 
     python -m benchmarks.protocol.large draws
     python -m benchmarks.protocol.large machines 1000000 10000000 100000000
+    python -m benchmarks.protocol.large stored 1000000 10000000 100000000 1000000000
     python -m benchmarks.protocol.large protocol 1000000 10000000 100000000
 
-writes its part of large.md. `machines` is a round of four sites' machines of secure aggregation, `protocol` two
-rounds of `federation simulate --engine protocol` with four sites, a colluder, a dropout and unit "client". Each
-size runs in a process of its own, whose peak is the operating system's. What else the machine did is told as its
-load.
+writes its part of large.md. `machines` is a round of four sites' machines of secure aggregation, `stored` one whose
+vectors come in blocks and whose masked vectors lie in files, `protocol` two rounds of
+`federation simulate --engine protocol` with four sites, a colluder, a dropout and unit "client". Each size runs in
+a process of its own, whose peak is the operating system's. What else the machine did is told as its load.
 """
 
 from __future__ import annotations
@@ -25,14 +26,17 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
-from benchmarks.protocol.cohort import Cohort
+from benchmarks.protocol.cohort import CONTEXT, Cohort
 from benchmarks.results import Rows, keep, table
 from benchmarks.timing import least
 from federation.kinds.base import grid
 from federation.kinds.noised import noised
+from federation.spool import Spool
 from privacy.mechanism.excess import Levels
 from privacy.mechanism.gaussian import GaussianMechanism
 from privacy.mechanism.noise import VARIANCE, Stream
+from privacy.secagg.ring import RingVector
+from privacy.secagg.server import Phase
 from simulations.simulate import simulate
 
 PAGE = Path(__file__).with_name("large.md")
@@ -40,7 +44,7 @@ HEAD = (
     "# Large models\n\n"
     "Written by `python -m benchmarks.protocol.large`, part by part, which says what is measured."
 )
-SITES, BITS = 4, 27
+SITES, BITS, STORED_BITS = 4, 27, 28
 DRAWN = 1 << 22
 PLAN = """task = "benchmarks.protocol.large_task:task"
 
@@ -136,6 +140,41 @@ def machines(length: int) -> dict[str, float]:
     return {"cpu": spent}
 
 
+class Numbers:
+    """A vector that nobody holds: each element follows from its place."""
+
+    def __init__(self, length: int) -> None:
+        self.shape = (length,)
+
+    def __getitem__(self, span: slice) -> RingVector:
+        found = np.arange(*span.indices(self.shape[0]), dtype=np.uint32)
+        found &= np.uint32(2 ** (STORED_BITS - 2) - 1)
+        return found
+
+
+def stored(length: int) -> dict[str, float]:
+    """The same, each masked vector written to a file and read from it."""
+    vector = Numbers(length)
+    start, began = time.process_time(), time.monotonic()
+    cohort = Cohort(SITES, STORED_BITS, vector)
+    while cohort.machine.phase is not Phase.MASK:
+        cohort.step()
+    for message in cohort.inbox:
+        spool, client = Spool(), cohort.clients[message.to]
+        client.accept(message.data)
+        client.mask_into(vector, CONTEXT, spool)
+        cohort.inbox = cohort.machine.receive(message.to, spool.content) or cohort.inbox
+        spool.close()
+    cohort.run()
+    spent, wall = time.process_time() - start, time.monotonic() - began
+    total = cohort.machine.result
+    assert total is not None
+    for at in range(0, length, 1 << 20):
+        span = slice(at, at + (1 << 20))
+        assert np.array_equal(total[span], SITES * vector[span])
+    return {"cpu": spent, "wall": wall}
+
+
 def protocol(length: int) -> dict[str, float]:
     """Two rounds of a whole federation in one process."""
     os.environ["FLAT_LENGTH"] = str(length)
@@ -152,7 +191,16 @@ def protocol(length: int) -> dict[str, float]:
         return {"cpu": time.process_time() - start, "wall": time.monotonic() - began, "rounds": rounds}
 
 
-PARTS: dict[str, Callable[[int], dict[str, float]]] = {"machines": machines, "protocol": protocol}
+PARTS: dict[str, Callable[[int], dict[str, float]]] = {
+    "machines": machines,
+    "stored": stored,
+    "protocol": protocol,
+}
+TITLES = {
+    "machines": "The machines alone",
+    "stored": "The machines alone, vectors in blocks and masked vectors in files",
+    "protocol": "The whole protocol",
+}
 
 
 def measured(part: str, length: int) -> dict[str, float]:
@@ -186,7 +234,7 @@ def main() -> None:
             f"{load:.0f}",
         ]
         keep(
-            {"machines": "The machines alone", "protocol": "The whole protocol"}[part],
+            TITLES[part],
             table(["parameters", "peak, MiB", "bytes a parameter", "seconds of the processor", "load"], rows),
             page=PAGE,
             head=HEAD,

@@ -38,7 +38,7 @@ from federation.errors import FederationError, NoMock, OtherEncoder, TaskError
 from federation.model.base import base_digest, trained
 from federation.model.builtin import said
 from federation.model.params import Layout, initial_params
-from federation.model.task import Dataset, Task, build_task, is_built_in
+from federation.model.task import Dataset, Task, build_task, is_built_in, whole
 from federation.plan.plan import Plan
 
 LARGEST: Final = 64  # records at a time, where no plan says how many
@@ -53,7 +53,8 @@ def of_plan(plan: Plan) -> list[Finding]:
 
 @dataclass
 class _Kit:
-    task: Task
+    task: Task  # with all layers that a site trains
+    sent: Task  # with those that travel
     records: Callable[[int], Dataset]
     largest: int
     dtype: torch.dtype
@@ -109,7 +110,7 @@ def conformance(
     `records` makes them; by default the task's own `mock`. `largest`: as many as a batch may have. `dtype`: private
     gradients of records are computed in float64. Nothing of a site is read, and torch is left as it was.
     """
-    kit = _Kit(task, records or (lambda count: made_by(task, count)), largest, dtype)
+    kit = _Kit(whole(task), task, records or (lambda count: made_by(task, count)), largest, dtype)
     with torch.random.fork_rng(devices=[]):
         _model(kit)
         made = _mock(kit) if "model" not in kit.faults else None
@@ -238,7 +239,7 @@ def _together(kit: _Kit, like: Dataset) -> None:
 
 
 def _cost(kit: _Kit, trial: Trial) -> None:
-    dimension = Layout.of(kit.task.model()).dimension
+    dimension = Layout.of(kit.sent.model()).dimension
     size = trial.sizes(kit.largest)[-1]
     features, labels = trial.records(size, 0)
     start = time.perf_counter()

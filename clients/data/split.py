@@ -33,10 +33,27 @@ import torch
 from numpy.typing import NDArray
 
 from clients.data.people import usual
+from federation.errors import DataError
 from federation.model.outcomes import strata
 from federation.model.task import Dataset
 from federation.plan.outcomes import Outcome
+from federation.plan.plan import Plan
 from privacy.accounting.units import Unit
+
+
+def simulated(dataset: Dataset, plan: Plan, outcome: Outcome | None = None) -> tuple[Dataset, Dataset | None]:
+    """The parts of a simulated site under a plan: `split`, or by ids alone where people may be at several sites.
+
+    `split` looks at one site, and would train on somebody at one site whom it holds out at another. So a plan whose
+    `sites_per_patient` is above 1 has `apart` decide. DataError where that leaves nobody to train on.
+    """
+    holdout, seed = plan.evaluation.holdout, plan.federation.seed
+    if dataset.ids is None or (plan.privacy.sites_per_patient or 1) == 1:
+        return split(dataset, holdout, seed, outcome)
+    parts = apart(dataset, holdout, seed, "patient")
+    if len(parts[0]) == 0 < len(dataset):
+        raise DataError("a site holds out everybody it has", hint="give it more people, or a test file")
+    return parts
 
 
 def split(

@@ -45,7 +45,14 @@ def pmml_bytes(model: Exported) -> bytes:
 
 def _fitting(model: Exported) -> tuple[TabularTask, nn.Linear]:
     table = model.run.table
-    if table is None or not isinstance(model.module, nn.Linear) or model.module.bias is None:
+    if table is None:
+        raise InputError("PMML is for a logistic, linear or additive model of a table", hint=_HINT)
+    outcome = table.outcome
+    if not isinstance(outcome, Classes | Range | Counts) or (
+        isinstance(outcome, Counts) and outcome.has_exposure
+    ):
+        raise InputError("PMML is written of classes, numbers, and counts without exposure", hint=_HINT)
+    if not isinstance(model.module, nn.Linear) or model.module.bias is None:
         raise InputError("PMML is for a logistic, linear or additive model of a table", hint=_HINT)
     if table.steps > 1:
         raise InputError("PMML is of tables, and a record here is several rows", hint=_HINT)
@@ -54,13 +61,8 @@ def _fitting(model: Exported) -> tuple[TabularTask, nn.Linear]:
     for feature in table.features:
         if not isinstance(feature, Numeric | Categorical):
             raise InputError(f"PMML is of numbers and values, and {feature.name} is neither", hint=_HINT)
-    outcome = table.outcome
     if not table.learns_chances:
         raise InputError("PMML is written of probabilities, and a hinge loss learns none", hint=_HINT)
-    if not isinstance(outcome, Classes | Range | Counts) or (
-        isinstance(outcome, Counts) and outcome.has_exposure
-    ):
-        raise InputError("PMML is written of classes, numbers, and counts without exposure", hint=_HINT)
     return table, model.module
 
 

@@ -18,6 +18,7 @@ from clients.exporting.schema import Json, input_of, output_of
 from federation.model.params import params_bytes, params_digest
 from federation.plan.columns.encoder import encoders_of, promise
 from federation.plan.guarantee import cost_for, epsilons
+from federation.plan.personal import kept_of, told_of_kept
 from federation.plan.plan import Plan
 from federation.report.said.finished import Finished
 from privacy.accounting.units import Patient
@@ -60,6 +61,7 @@ def stated(
         "guarantee": guarantee,
         "model": run.table.model if run.table is not None else run.plan.code,
         "not_covered": _not_covered(run.plan),
+        **({} if (kept := kept_of(run.plan)) is None else {"kept_layers": told_of_kept(*kept)}),
         "input": input_of(run, example),
         "output": output_of(run, outputs),
         "done": list(done),

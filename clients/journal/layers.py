@@ -14,7 +14,8 @@ for one charge. A file is replaced as a whole, so there is never half of one. It
 from __future__ import annotations
 
 import hashlib
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -26,7 +27,7 @@ from torch import Tensor
 from clients.journal.journal import Journal
 from federation.errors import UnusableFile
 from federation.files import replace_file, sync_folder
-from privacy.errors import LedgerRefusal
+from privacy.errors import LedgerRefusal, RecordsUnavailable
 
 _FORMAT: Final = "federation.layers/1"
 _NAME: Final = "own"
@@ -75,8 +76,10 @@ class Layers:
         return found.values
 
     def write(self, number: int, values: Tensor, payload: bytes) -> None:
-        """Put what a round's training left on disk, beside what was there: before its release is on record."""
-        self.folder.mkdir(mode=_OWNED, parents=True, exist_ok=True)
+        """Put what a round's training left on disk, beside what was there: before its release is on record.
+
+        RecordsUnavailable if it cannot be written: nothing is released then.
+        """
         told = {
             "format": _FORMAT,
             "run": self.run,
@@ -85,7 +88,9 @@ class Layers:
             "people": self._people,
             "noised": str(self.noised).lower(),
         }
-        replace_file(self._next, save({_NAME: values.contiguous()}, told), is_secret=True)
+        with _written(self._next):
+            self.folder.mkdir(mode=_OWNED, parents=True, exist_ok=True)
+            replace_file(self._next, save({_NAME: values.contiguous()}, told), is_secret=True)
 
     def settle(self, payload: bytes) -> None:
         """The ledger holds this release: what its own training left is what the next round trains from."""
@@ -93,8 +98,9 @@ class Layers:
         if found is None:
             return
         if found.payload == _digest(payload):
-            self._next.replace(self._kept)
-            sync_folder(self.folder)
+            with _written(self._kept):
+                self._next.replace(self._kept)
+                sync_folder(self.folder)
 
     def ended(self) -> Tensor | None:
         """What the last release left (k,), for a model of the site's own; None if there is nothing."""
@@ -121,6 +127,16 @@ class Layers:
     @property
     def _next(self) -> Path:
         return self.folder / f"{self.run}.next.safetensors"
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        hint = "make room, or look at its permissions; the round can be played again"
+        raise RecordsUnavailable(f"{path} cannot be written ({reason})", hint=hint) from None
 
 
 def layers_folder(journal: Path) -> Path:

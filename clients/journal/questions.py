@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
+from pathlib import Path
 
 from clients.journal.runs import require_present, reserved_run
 from federation.ledger.store import Store
@@ -16,6 +17,11 @@ class Questions:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+
+    @property
+    def folder(self) -> Path | None:
+        """Where the journal lies; None if that is in memory."""
+        return self._store.folder
 
     def tag(self) -> bytes:
         """By which others tell this ledger from the site's others."""

@@ -140,19 +140,22 @@ def local_delta(
     rows: Iterable[Tensor] | None = None,
     *,
     wide: bool = False,
+    sent: Tensor | None = None,
 ) -> Tensor:
     """Train from the present params of `model`; return the change, flat float64: params after minus before.
 
     `size` is the declared number of records, or of patients where those are drawn; `model` starts at the round's
     params. `rows` are those of each step's batch, where they were drawn from `stream` before. `wide`: the position
-    is in float64, whatever the model computes in.
+    is in float64, whatever the model computes in. `sent`: the params that the model was given, which are not copied
+    once more.
     """
     parameters = list(trained(model).values())
     position = parameters_to_vector(parameters).detach().clone()
     dtype = position.dtype
     if wide:
         position = position.to(torch.float64)
-    before = position.clone()
+    is_sent = sent is not None and sent.dtype == position.dtype and torch.equal(sent, position)
+    before = sent if sent is not None and is_sent else position.clone()
     steps = Steps(training, position)
     expected = training.sample_rate * size
     batches = poisson_batches(data, training.sample_rate, stream) if rows is None else map(data.at, rows)
@@ -162,4 +165,5 @@ def local_delta(
         if training.proximal is not None:  # of what was released already: the position, and where it began
             mean = mean + training.proximal * (position.to(torch.float64) - before)
         steps.step(mean.to(position.dtype))
+        del mean, batch
     return position.to(torch.float64).sub_(before)

@@ -153,13 +153,8 @@ def functorch(model: nn.Module, loss: Loss) -> Iterator[PerRecord]:
     yield per_record
 
 
-@contextmanager
-def alone(model: nn.Module, loss: Loss) -> Iterator[PerRecord]:
-    """Within the context: the gradients of all records, by one backward pass for each, in float64.
-
-    Every record has a copy of the model. A base is large, and shared: a record on which the code writes into it is
-    refused, and the base is as before.
-    """
+def one_of(model: nn.Module, loss: Loss) -> Callable[[Tensor, Tensor], tuple[Tensor, ...]]:
+    """The gradients of one record, of each trained tensor, in the model's own type: see `alone`."""
     guard = Guard(model)
 
     def of_one(features: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
@@ -167,6 +162,18 @@ def alone(model: nn.Module, loss: Loss) -> Iterator[PerRecord]:
             fresh = shared(model)
             found = losses_of(fresh, loss, features.clone(), labels.clone())
             return torch.autograd.grad(found.sum(), list(trained(fresh).values()), materialize_grads=True)
+
+    return of_one
+
+
+@contextmanager
+def alone(model: nn.Module, loss: Loss) -> Iterator[PerRecord]:
+    """Within the context: the gradients of all records, by one backward pass for each, in float64.
+
+    Every record has a copy of the model. A base is large, and shared: a record on which the code writes into it is
+    refused, and the base is as before.
+    """
+    of_one = one_of(model, loss)
 
     def per_record(features: Tensor, labels: Tensor) -> list[Tensor]:
         pairs = zip(torch.split(features, 1), torch.split(labels, 1), strict=True)

@@ -147,7 +147,8 @@ class SiteWork:
         training, size = self.terms.plan.training, self.terms.size(self.site)
         stream = self.stream.derive("batches") if self.rows is None else self.stream
         with self._kept(model):
-            delta = local_delta(model, data, training, size, stream, gradient, finish, self.rows, wide=wide)
+            given = model, data, training, size, stream, gradient, finish, self.rows
+            delta = local_delta(*given, wide=wide, sent=model_of(self.terms, self.params))
         if self._parts is None:
             return delta
         travels, own = self._parts.parted(delta)

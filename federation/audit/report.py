@@ -28,6 +28,7 @@ from federation.audit.recounting import bounds, planned_releases, releases_in_a_
 from federation.audit.untrusted import text_of
 from federation.config.purpose import TITLES
 from federation.plan.columns.encoder import encoders_of
+from federation.plan.personal import kept_of
 from federation.plan.plan import Plan
 from federation.report.page import render
 from federation.report.report import Report
@@ -114,11 +115,13 @@ def _repeated(plan: Plan, report: Mapping[str, Any]) -> dict[str, Any]:
     purpose = None if plan.purpose is None else {**dict.fromkeys(TITLES), **plan.purpose.to_json()}
     encoders = [one.to_json() for one in encoders_of(plan.task)] or None
     base = None if plan.base is None else plan.base.model_dump()
+    kept = kept_of(plan)
     said = {
         "iterate_average": plan.server.iterate_average,
         "purpose": purpose,
         "encoders": encoders,
         "base": base,
+        "kept": None if kept is None else {"layers": list(kept[0]), "numbers": kept[1]},
     }
     return {name: value for name, value in said.items() if value is not None or name in report}
 

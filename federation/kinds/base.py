@@ -94,7 +94,7 @@ class Work(Protocol):
         """The norm of the round: as it was sent, where a plan has it move."""
 
     def update(self) -> Tensor:
-        """The params after local training minus those before."""
+        """The params after local training minus those before; fresh, so that whoever asked may clip it in place."""
 
     def noised_update(self, clipping_norm: float, noised: Callable[[Tensor], Tensor]) -> Tensor:
         """The same with DP-SGD; `noised` turns each step's clipped sum into what the optimizer may see."""

@@ -222,7 +222,11 @@ class ClippedUpdate(NoisedSum):
 
     def clipped(self, parties: Parties, site: str, work: Work) -> Tensor:
         """A weight is public and at most 1, so what it scales stays within the clipping norm."""
-        return self._clipped(parties, (site,), work.update()[None])[0]
+        from privacy.mechanism.clipping import clip_rows
+
+        # In place: of a large model nobody holds a second vector in float64.
+        clipped = clip_rows(work.update()[None], self.mechanism(parties).clipping_norm, in_place=True)
+        return clipped.mul_(self.weights(parties, (site,)))[0]
 
     def clipped_rows(self, parties: Parties, sites: Sequence[str], works: Works) -> Rows:
         """The same of many."""

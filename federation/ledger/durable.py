@@ -78,6 +78,7 @@ def connect(
         uri=True,
         timeout=_WAIT_SECONDS,
         isolation_level=None,
+        cached_statements=0,  # a statement that is kept holds what it was given, and a release can have gigabytes
         check_same_thread=False,
     )
     connection.execute(f"PRAGMA synchronous = {synchronous}")

@@ -35,6 +35,7 @@ from privacy.wire import digest
 EVERY_SITE = "*"
 """The site of a ledger that is one for all sites of a large simulation: no id of a site."""
 
+_MEMORY = Path(":memory:")
 _BLIND_BYTES = 32
 _ENTRIES = (
     "CREATE TABLE entries "
@@ -105,11 +106,18 @@ class Store:
     @classmethod
     def in_memory(cls, first: Entry) -> Store:
         """A journal that begins so and is never in a file."""
-        connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(
+            ":memory:", isolation_level=None, cached_statements=0, check_same_thread=False
+        )
         for table in _SCHEMA:
             connection.execute(table)
         insert(connection, first)
-        return cls(Path(":memory:"), connection)
+        return cls(_MEMORY, connection)
+
+    @property
+    def folder(self) -> Path | None:
+        """Where the file lies; None for a journal in memory."""
+        return None if self._path == _MEMORY else self._path.parent
 
     @property
     def account(self) -> Account:

@@ -92,7 +92,9 @@ def params_bytes(params: Tensor) -> bytes:
 
 
 def params_view(params: Tensor) -> memoryview:
-    """The same where they are, as far as this machine keeps them so: to be digested or written, and not kept."""
+    """The same where they are, as far as this machine keeps them so: as good as they are as long as nobody moves
+    `params`.
+    """
     canonical = params.detach().to(torch.float32).contiguous().numpy().astype("<f4", copy=False)
     return canonical.data.cast("B")
 

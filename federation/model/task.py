@@ -26,6 +26,7 @@ from federation.model.outcomes import loss_of
 from federation.model.own import of_all_layers, own_of, require_kept
 from federation.model.params import Layout
 from federation.plan.identifiers import digest_of
+from federation.plan.measures import is_known
 from federation.plan.outcomes import Classes, Outcome
 from federation.plan.plan import Plan
 from federation.plan.tabular import CNN, TabularTask
@@ -153,18 +154,21 @@ def _built(plan: Plan) -> Task:
 
 def _check_figures(plan: Plan, task: Task) -> None:
     """What a plan says of figures has to fit what a task of the user's own predicts: nobody else knows."""
-    if isinstance(task.predicts, Classes):
+    if isinstance(plan.task, TabularTask) and isinstance(task.predicts, Classes):
         return
-    if plan.figures is not None and not isinstance(plan.task, TabularTask):
+    classes = isinstance(task.predicts, Classes)
+    if plan.figures is not None and not classes and not isinstance(plan.task, TabularTask):
         raise TaskError(
             f"{task.name}: evaluation.epsilon publishes right and wrong answers, which there are of classes only",
             hint="remove it from the plan",
             key="evaluation.epsilon",
         )
     known = task.predicts.metrics
-    if unknown := [name for name in plan.evaluation.metrics if name not in known]:
-        hint = f"write evaluation.metrics = {inline(list(type(task.predicts).usual))}"
-        reason = f'{task.name}: "{unknown[0]}" is no metric of what it predicts'
+    for name in plan.evaluation.metrics:
+        if name in task.metrics or (is_known(name) if classes else name in known):
+            continue
+        hint = f"write evaluation.metrics = {inline(list(task.metrics or type(task.predicts).usual))}"
+        reason = f'{task.name}: "{name}" is no metric of what it predicts'
         raise TaskError(reason, hint=hint, key="evaluation.metrics")
 
 

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 
 from federation.papers.facts import BLANK, SIMULATED, Facts
 from federation.plan.columns.encoder import encoders_of, promise
+from federation.plan.personal import kept_of, told_of_kept
 from federation.report import wording
 from federation.report.fairness.gaps import NO_VERDICT, gaps
 from federation.report.fairness.words import figures_by_group, gap_title, ranged
@@ -115,9 +116,10 @@ def _simulated(report: Report) -> list[str]:
 
 
 def _base(facts: Facts) -> list[str]:
-    """What of the model was there before, and what is not promised."""
-    base = facts.plan.base
-    return [] if base is None else [f"A frozen base, {base.digest}, was trained on: {base.told}"]
+    """What of the model was there before, what it lacks, and what is not promised."""
+    base, kept = facts.plan.base, kept_of(facts.plan)
+    found = [] if base is None else [f"A frozen base, {base.digest}, was trained on: {base.told}"]
+    return found if kept is None else [*found, told_of_kept(*kept)]
 
 
 def _keywords(facts: Facts) -> list[str]:

@@ -8,10 +8,26 @@ layers have to be noised themselves, which only noise at the site does.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from federation.config.schema import Mistake
 from federation.config.tables import Rules
 
 _KEPT = ("personal", "kept")
+
+
+def told_of_kept(layers: Sequence[str], numbers: int) -> str:
+    """What a model lacks whose sites keep layers for themselves, in words."""
+    return (
+        f"Layers {', '.join(layers)} ({numbers:,} numbers) are each site's own: they were in no message and are in "
+        "no file of the run. Where a whole model is made of it, they are as the plan's seed began them, and say "
+        "nothing of anybody; a site's own model has what the site kept."
+    )
+
+
+def kept_of(plan: Rules) -> tuple[tuple[str, ...], int] | None:
+    """The layers that sites keep, and how many numbers they hold; None where all travel."""
+    return None if plan.personal is None or not plan.kept else (plan.personal.layers or (), plan.kept)
 
 
 def check_personal(plan: Rules, *, trains: bool) -> None:

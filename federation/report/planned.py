@@ -14,6 +14,7 @@ from federation.round.cohort import stand_ins
 from federation.round.excess import excess_facts, planned_cohort
 from federation.round.groups import group_sizes, noise_factor
 from federation.round.messages import Member
+from federation.round.sizes import require_carried
 from federation.round.terms import Terms
 from federation.sums.transcript.sizes import facts as transcript_facts
 from privacy.accounting.events import GaussianEvent
@@ -31,6 +32,7 @@ def plan_facts(plan: Plan, size: int, sites: int | None = None) -> dict[str, Any
     least, usual = plan.cohort.minimum, planned_cohort(plan, sites)
     event, rules = plan.kind.event, _terms(plan, size, least, dimension).parameters
     terms = _terms(plan, size, least if sites is None else usual, dimension)
+    require_carried(dimension, terms.codec.ring_bits, max(least, usual))
     return {
         "plan_digest": plan.digest,
         "name": plan.federation.name,

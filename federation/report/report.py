@@ -374,12 +374,19 @@ class Pinned(Part):
     run: str | None = None
 
 
+class KeptLayers(Part):
+    """The layers that sites kept for themselves, by name, and how many numbers they hold."""
+
+    layers: Annotated[tuple[str, ...], AnyList]
+    numbers: int
+
+
 class Report(Part):
     """The report of a run. The fields have the order of report.json.
 
     `iterate_average`: the decay of the average of all rounds' params that is the model, where the plan has one.
     `purpose`: what the plan says that it is for, by the names of its fields. `encoders`: what reads its texts.
-    `base`: what of the model is frozen.
+    `base`: what of the model is frozen. `kept`: what of it never travels.
     """
 
     schema_: Literal["federation.report/1"] = Field(alias="schema")
@@ -406,6 +413,7 @@ class Report(Part):
     purpose: Mapping[str, Annotated[tuple[str, ...], AnyList]] | None = None
     encoders: Annotated[tuple[ReadBy, ...], AnyList] | None = None
     base: Pinned | None = None
+    kept: KeptLayers | None = None
 
     @model_validator(mode="after")
     def _exact_where_simulated(self) -> Self:

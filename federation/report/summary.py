@@ -13,12 +13,14 @@ from typing import Any
 
 from federation.plan.columns.encoder import encoders_of
 from federation.plan.guarantee import clipping_facts, cost_for, epsilons, exposure, site_cost, with_risk
+from federation.plan.personal import kept_of
 from federation.plan.plan import Plan
 from federation.report.receipt import Receipt
 from federation.report.report import (
     SCHEMA,
     Evaluation,
     HistoryLine,
+    KeptLayers,
     Pinned,
     PrivacyClaim,
     Published,
@@ -99,6 +101,7 @@ def summary_of(
         "population": population,
         "base": None if plan.base is None else Pinned(**plan.base.model_dump()),
         "purpose": None if plan.purpose is None else plan.purpose.model_dump(exclude_none=True),
+        "kept": None if (kept := kept_of(plan)) is None else KeptLayers(layers=kept[0], numbers=kept[1]),
     }
     return report.model_copy(update={name: value for name, value in told.items() if value is not None})
 

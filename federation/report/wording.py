@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 
 from federation.plan.guarantee import TWO
+from federation.plan.personal import told_of_kept
 from federation.report.numbers import tiny, upward
 from federation.report.report import (
     ExcessChoice,
@@ -165,15 +166,16 @@ def evaluation(report: Report) -> str:
 
 def model(report: Report) -> str:
     """What the model is, where it is not the params of the last round; else ""."""
+    kept = "" if report.kept is None else told_of_kept(report.kept.layers, report.kept.numbers)
     decay = report.iterate_average
     if decay is None:
-        return ""
+        return kept
     said = (
         "The model is an average of the params after each round, newer ones counting more "
         f"(iterate_average = {decay:g})."
     )
     free = " It is made of what the rounds released anyway, so it costs no privacy."
-    return said + free * report.privacy.private
+    return said + free * report.privacy.private + (kept and f" {kept}")
 
 
 def clipping(report: Report) -> str:

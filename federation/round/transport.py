@@ -13,8 +13,12 @@ from typing import Final, Protocol
 
 from privacy.wire import Pieces
 
-LARGEST: Final = 1 << 28
-"""Bytes in the largest message that is carried: 33 million params at 8 bytes each. No more is read."""
+LARGEST: Final = (1 << 31) - (1 << 20)
+"""Bytes in the largest message that is carried, 2 GiB less a little; of a plan, no more is read than it needs.
+
+Flower 1.41 carries a message of ours as one field of one protobuf message, which holds less than 2 GiB: only its
+own arrays travel in parts. `federation.round.sizes` says it of a plan.
+"""
 OPEN: Final = 16
 """Requests to one site whose replies are still asked for; of a silent site the oldest ones are given up."""
 

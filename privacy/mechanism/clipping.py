@@ -29,10 +29,11 @@ _ROW = 2**12
 _SURELY_INSIDE = 2.0**-20  # far above the error of a norm of as many numbers as fit in memory
 
 
-def clip_rows(rows: Tensor, norm: float) -> Tensor:
+def clip_rows(rows: Tensor, norm: float, *, in_place: bool = False) -> Tensor:
     """Each row of `rows` (n, d) scaled down to L2 norm <= `norm`, to float64's rounding; shorter rows unchanged.
 
-    Zeros for a row that holds NaN or infinity, or is so long that its norm overflows float64.
+    `in_place`: the result takes the place of `rows`. Zeros for a row that holds NaN or infinity, or is so long that
+    its norm overflows float64.
     """
     if rows.dtype not in _OFFERED:
         raise _refused(rows.dtype)
@@ -40,7 +41,7 @@ def clip_rows(rows: Tensor, norm: float) -> Tensor:
     each = torch.stack([row_lengths(part.to(torch.float64)) for part in parts], dim=1)
     lengths = each if len(parts) == 1 else row_lengths(each)[:, None]
     factors = clip_factors(lengths, norm, torch.float64)
-    clipped = torch.empty_like(rows, requires_grad=False)
+    clipped = rows.detach() if in_place else torch.empty_like(rows, requires_grad=False)
     for part, into in zip(parts, torch.split(clipped, _LONG, dim=1), strict=True):
         wide = part.to(torch.float64)
         scaled = torch.where(torch.isfinite(lengths), wide * factors, torch.zeros_like(wide))

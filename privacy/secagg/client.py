@@ -22,8 +22,9 @@ from privacy.errors import FaultyServer, ProtocolError, SuspectedClient
 from privacy.roster import Roster
 from privacy.secagg.dealing import End, named, split_all, take
 from privacy.secagg.keys import SECRET_BYTES, Channel, Secrets, channel_pair, kem_pair
-from privacy.secagg.masks import Mask, apply, pair_mask, self_mask
+from privacy.secagg.masks import Mask, masked, pair_mask, self_mask
 from privacy.secagg.messages import (
+    WRAP_BYTES,
     Adverts,
     Certificate,
     Delivery,
@@ -34,7 +35,7 @@ from privacy.secagg.messages import (
     Survivors,
 )
 from privacy.secagg.parameters import Floor, Parameters, member_keys
-from privacy.secagg.ring import RingVector, pack, reduce, to_lanes
+from privacy.secagg.ring import RingVector, Vector, packed_size, write
 from privacy.secagg.statements import (
     accepted_digest,
     bind_adverts,
@@ -52,11 +53,13 @@ from privacy.secagg.statements import (
 )
 from privacy.secagg.states import Accepted, Advertised, Finished, Fresh, Pair, Shared, State
 from privacy.secagg.states import Masked as HasMasked
-from privacy.signing import public_identity
+from privacy.signing import SIGNATURE_BYTES, public_identity
 from privacy.suite import label
-from privacy.wire import digest
+from privacy.wire import Held, Sink, digest
 
 Entropy = Callable[[int], bytes]
+
+_INTO = b"into a file"  # a request to mask into a file is another one than to mask
 
 _Expected = TypeVar("_Expected", Fresh, Advertised, Shared, Accepted, HasMasked)
 
@@ -141,7 +144,26 @@ class ClientMachine:
 
         The caller must have recorded (run, round, attempt) durably before it calls (docs/protocol.md, section 8).
         """
-        return self._once(_Step.MASK, context, Accepted, lambda state: self._mask(state, vector, context))
+
+        def answer(state: Accepted) -> tuple[HasMasked, bytes]:
+            out = Held(_head_bytes(state) + packed_size(*self._shape))
+            return self._mask(state, vector, context, out), out.whole()
+
+        return self._once(_Step.MASK, context, Accepted, answer)
+
+    def mask_into(self, vector: Vector, context: bytes, out: Sink) -> None:
+        """As `mask`, of a vector that comes in blocks, into a file: it holds what `mask` returns.
+
+        Each element is asked for once. What is before the vector is written last, so what is half written is no
+        message. When the request is repeated nothing is read or written: the file still holds the answer. A
+        machine either masks or masks into a file.
+        """
+        self._once(
+            _Step.MASK,
+            context + _INTO,
+            Accepted,
+            lambda state: (self._mask(state, vector, context, out), b""),
+        )
 
     def commit(self, survivors: bytes) -> bytes:
         """Answer Survivors with a vote for the sum over these; for one set in a round, and no other after."""
@@ -278,20 +300,23 @@ class ClientMachine:
             )
         return portion
 
-    def _mask(self, state: Accepted, vector: RingVector, context: bytes) -> tuple[HasMasked, bytes]:
-        if vector.shape != (self._parameters.length,):
-            raise ValueError(f"the vector has shape {vector.shape}, not ({self._parameters.length},)")
+    def _mask(self, state: Accepted, vector: Vector, context: bytes, out: Sink) -> HasMasked:
+        length, bits = self._shape
+        if vector.shape != (length,):
+            raise ValueError(f"the vector has shape {vector.shape}, not ({length},)")
         transcript = bind_masks(state.adverts, context, state.sharers)
-        bits = self._parameters.ring_bits
-        lanes = to_lanes(vector, bits)
-        apply(lanes, self._masks(state, transcript))
-        reduce(lanes, bits)
-        packed = pack(lanes, bits)
         wraps = {peer: self._wrap(pair, transcript, peer) for peer, pair in state.pairs.items()}
-        upload = upload_digest(packed, wraps, state.accepted)
+        head = _head_bytes(state)
+        lanes = masked(vector, bits, self._masks(state, transcript))
+        write(lanes, length, bits, lambda at, block: out.write(head + at, block))
+        upload = upload_digest(out.part(head, packed_size(length, bits)), wraps, state.accepted)
         vote = cast(self._identity, transcript, state.sharers, upload)
-        after = HasMasked(transcript, vote.upload, state.sharers, frozenset(), state.accepted, state.held)
-        return after, Masked(vote.signature, wraps, packed).to_bytes()
+        out.write(0, Masked(vote.signature, wraps, b"").head())
+        return HasMasked(transcript, vote.upload, state.sharers, frozenset(), state.accepted, state.held)
+
+    @property
+    def _shape(self) -> tuple[int, int]:
+        return self._parameters.length, self._parameters.ring_bits
 
     def _masks(self, state: Accepted, transcript: bytes) -> list[Mask]:
         masks = [self_mask(state.seed, transcript, self._slot)]
@@ -348,3 +373,9 @@ class ClientMachine:
         self._check_enough("a set of survivors", len(survivors))
         if self._graph.fewest_neighbors(survivors) < self._parameters.fewest_neighbors:
             raise FaultyServer("a set of survivors that leaves one of them with too few neighbors")
+
+
+def _head_bytes(state: Accepted) -> int:
+    """How many bytes are before the vector of a Masked."""
+    wraps = dict.fromkeys(state.pairs, bytes(WRAP_BYTES))
+    return len(Masked(bytes(SIGNATURE_BYTES), wraps, b"").head())

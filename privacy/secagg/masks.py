@@ -8,38 +8,43 @@ is uniform as long as one of its masks is unknown. See docs/protocol.md, section
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from privacy.secagg.keys import derive, slot_bytes
-from privacy.secagg.ring import Lanes
+from privacy.secagg.ring import Lanes, Vector, reduce, to_lanes
 
 _KEY_BYTES = 32
 # Keystream made at a time: bounds the buffer, and keeps it and the vector's window in the cache.
 CHUNK_BYTES = 1 << 17
 # The cipher may ask for room for all but one byte of another block.
 SLACK_BYTES = 15
+# Elements of a vector that is masked at once. In a longer one keystreams begin in each field of each stretch.
+SHORT = 1 << 20
 
 _ZEROS = memoryview(bytes(CHUNK_BYTES))
-_FIRST_COUNTER = bytes(16)
+_BLOCK_BYTES = 16
 
 
 class Keystream:
-    """The keystream of AES-256 in counter mode under one key, read once from its beginning. It keeps no key.
+    """The keystream of AES-256 in counter mode under one key, from any of its bytes on. It keeps no key.
 
     A mask is only as secret as its generator is unpredictable; AES-CTR with a fresh 256-bit key is a PRF in counter
-    mode (NIST SP 800-38A, section 6.5). The zero initial counter is safe because each key makes only one keystream:
-    it is derived from one-time secrets and from the round's transcript. Lane i of a mask is the i-th little-endian
-    word of the keystream; its low b bits are uniform because all its bits are.
+    mode (NIST SP 800-38A, section 6.5). A counter that begins at zero is safe because each key makes only one
+    keystream: it is derived from one-time secrets and from the round's transcript. Lane i of a mask is the i-th
+    little-endian word of the keystream; its low b bits are uniform because all its bits are.
     """
 
-    def __init__(self, key: bytes) -> None:
+    def __init__(self, key: bytes, start: int = 0) -> None:
         if len(key) != _KEY_BYTES:
             raise ValueError(f"a keystream key has {_KEY_BYTES} bytes")
-        self._encryptor = Cipher(algorithms.AES(key), modes.CTR(_FIRST_COUNTER)).encryptor()
+        counter, within = divmod(start, _BLOCK_BYTES)
+        mode = modes.CTR(counter.to_bytes(_BLOCK_BYTES, "big"))
+        self._encryptor = Cipher(algorithms.AES(key), mode).encryptor()
+        self._encryptor.update(_ZEROS[:within])
 
     def fill(self, buffer: bytearray, size: int) -> None:
         """Write the next `size` <= CHUNK_BYTES bytes to a buffer at least SLACK_BYTES larger."""
@@ -85,12 +90,36 @@ def pair_mask(given: bytes, taken: bytes, transcript: bytes, own: int, peer: int
     return Mask(key, is_added=own < peer)
 
 
-def apply(lanes: Lanes, masks: Iterable[Mask]) -> None:
+def masked(vector: Vector, bits: int, masks: Sequence[Mask]) -> Callable[[int, int], Lanes]:
+    """What gives the masked and reduced lanes of a vector, from one element to another.
+
+    A short vector is masked at once, so that no keystream is begun twice; a long one where it is asked for. Ask
+    once for each element: if the vector changed meanwhile, two answers would bare the difference.
+    """
+
+    def of(first: int, end: int) -> Lanes:
+        lanes = to_lanes(vector[first:end], bits)
+        if len(lanes) != end - first:
+            raise ValueError("a vector ends too early")
+        apply(lanes, masks, first)
+        reduce(lanes, bits)
+        return lanes
+
+    length = vector.shape[0]
+    if length > SHORT:
+        return of
+    whole = of(0, length)
+    return lambda first, end: whole[first:end]
+
+
+def apply(lanes: Lanes, masks: Iterable[Mask], first: int = 0) -> None:
     """Add or subtract masks in place, unreduced: all masks to one window of the vector, then the next window.
 
-    Beside the vector it needs one buffer of CHUNK_BYTES, and one cipher state per mask.
+    `lanes` are those of a vector from element `first` on. Beside them it needs one buffer of CHUNK_BYTES, and one
+    cipher state per mask.
     """
-    streams = [(Keystream(mask.key), np.add if mask.is_added else np.subtract) for mask in masks]
+    place = first * lanes.itemsize
+    streams = [(Keystream(mask.key, place), np.add if mask.is_added else np.subtract) for mask in masks]
     step = CHUNK_BYTES // lanes.itemsize
     buffer = bytearray(min(CHUNK_BYTES, lanes.nbytes) + SLACK_BYTES)
     for start in range(0, lanes.size, step):

@@ -20,7 +20,7 @@ from privacy.secagg.keys import PUBLIC_BYTES, SECRET_BYTES, TAG_BYTES, is_public
 from privacy.secagg.shamir import PRIME, SHARE_BYTES
 from privacy.signing import SIGNATURE_BYTES
 from privacy.suite import SUITE, require_suite
-from privacy.wire import Octets, Reader, Writer
+from privacy.wire import Content, Reader, Writer
 
 WRAP_BYTES = SECRET_BYTES + TAG_BYTES
 _DIGEST_BYTES = 32
@@ -271,7 +271,7 @@ class Delivery(_Message):
 
 @dataclass(frozen=True)
 class Masked:
-    """Site to server: a masked vector in its packed form, of a length that follows from the round's parameters.
+    """Site to server: a masked vector, packed; its length follows from the round's parameters.
 
     The signature is a vote for the sum over all who shared. `wraps` hold this site's mask half for each peer that
     shared, should the peer be lost.
@@ -279,19 +279,21 @@ class Masked:
 
     signature: bytes
     wraps: Mapping[int, bytes]
-    packed: Octets = field(repr=False)
+    packed: Content = field(repr=False)
 
     def to_bytes(self) -> bytes:
-        writer = _opening(Kind.MASKED).fixed(self.signature)
-        _WRAPS.write(writer, self.wraps)
-        return writer.fixed(self.packed).finish()
+        return self.head() + bytes(self.packed[:])
+
+    def head(self) -> bytes:
+        """All before the vector."""
+        return _opening(Kind.MASKED).fixed(self.signature).finish() + wraps_bytes(self.wraps)
 
     @classmethod
-    def from_bytes(cls, data: Octets, size: int) -> Masked:
-        """The message, if its packed vector has `size` bytes; that is not copied."""
+    def from_bytes(cls, data: Content, size: int) -> Masked:
+        """The message, if its packed vector has `size` bytes: not copied, nor read if it is stored."""
         reader = _opened(data, Kind.MASKED)
         signature, wraps = reader.fixed(SIGNATURE_BYTES), _WRAPS.read(reader, 0)
-        masked = cls(signature, wraps, reader.view(size))
+        masked = cls(signature, wraps, reader.content(size))
         reader.finish()
         return masked
 
@@ -373,7 +375,7 @@ class Reveal(_Message):
         return reveal
 
 
-def kind_of(data: Octets) -> Kind:
+def kind_of(data: Content) -> Kind:
     """What a message says it is, before anything else of it is read."""
     reader = Reader(data)
     version, kind = reader.u8(), reader.u8()
@@ -387,7 +389,7 @@ def _opening(kind: Kind) -> Writer:
     return Writer().u8(SUITE).u8(kind)
 
 
-def _opened(data: Octets, kind: Kind) -> Reader:
+def _opened(data: Content, kind: Kind) -> Reader:
     if kind_of(data) is not kind:
         raise MalformedMessage(f"{kind.name} was expected")
     reader = Reader(data)

@@ -13,21 +13,31 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from privacy.errors import FaultyServer, MalformedMessage
+from privacy.errors import FaultyServer, MalformedMessage, RecordsUnavailable
 from privacy.roster import Roster
 from privacy.secagg.masks import apply
 from privacy.secagg.messages import Advert, Certificate, Dealt, Vote
 from privacy.secagg.parameters import Parameters
-from privacy.secagg.ring import RingVector, accumulate, lane_type, reduce
+from privacy.secagg.ring import (
+    Lanes,
+    RingVector,
+    accumulate,
+    accumulate_stored,
+    check_stored,
+    lane_type,
+    reduce,
+)
 from privacy.secagg.statements import (
     check_certificate,
     has_repeated_keys,
     is_cast,
     is_genuine,
-    upload_digest,
+    upload_of,
+    vector_digest,
+    vector_hash,
 )
 from privacy.secagg.unmasking import Bound, check_taken, masks
-from privacy.wire import Octets
+from privacy.wire import Content, Stored
 
 
 @dataclass(frozen=True)
@@ -37,7 +47,7 @@ class Upload:
     slot: int
     vote: Vote
     wraps: Mapping[int, bytes]
-    packed: Octets = field(repr=False)
+    packed: Content = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -96,6 +106,44 @@ class Opened:
         return self.certificate.survivors
 
 
+def add(total: Lanes, packed: Content, bits: int, vector: bytes = b"") -> None:
+    """Add the packed vector of an upload whose vote was checked; `vector` is the digest that it was checked with.
+
+    What is stored is read again for that. If it is not the same any more `total` is spoiled: RecordsUnavailable.
+    MalformedMessage, for what no honest site signs, leaves it untouched.
+    """
+    if not isinstance(packed, Stored):
+        accumulate(total, packed, bits)
+        return
+    hashed = vector_hash(len(packed))
+    try:
+        check_stored(packed, total.size, bits)
+    except MalformedMessage:
+        _require_same(packed, vector)
+        raise
+    try:
+        accumulate_stored(total, packed, bits, hashed.update)
+    except MalformedMessage:
+        raise _changed() from None
+    if hashed.digest() != vector:
+        raise _changed()
+
+
+def _require_same(packed: Stored, vector: bytes) -> None:
+    """RecordsUnavailable if this is not what was checked: then nobody is to blame but this machine's disk."""
+    try:
+        if vector_digest(packed) == vector:
+            return
+    except MalformedMessage:
+        pass
+    raise _changed()
+
+
+def _changed() -> RecordsUnavailable:
+    message = "a masked vector that is stored on this machine changed while it was read"
+    return RecordsUnavailable(message, hint="look at the disk, then try again: no sum is opened")
+
+
 def recount(roster: Roster, parameters: Parameters, opened: Opened, uploads: Iterable[Upload]) -> RingVector:
     """The sum of the vectors, from what the sites signed. Holds one vector, and takes uploads one at a time.
 
@@ -106,12 +154,12 @@ def recount(roster: Roster, parameters: Parameters, opened: Opened, uploads: Ite
     total = np.zeros(parameters.length, lane_type(parameters.ring_bits))
     wraps: dict[int, Mapping[int, bytes]] = {}
     for upload in uploads:
-        _check_upload(bound, opened, upload)
+        vector = _check_upload(bound, opened, upload)
         if upload.slot in wraps:
             raise FaultyServer("an upload that is there twice")
         wraps[upload.slot] = upload.wraps
         try:
-            accumulate(total, upload.packed, parameters.ring_bits)
+            add(total, upload.packed, parameters.ring_bits, vector)
         except MalformedMessage as error:
             raise FaultyServer(error.message) from None
     if wraps.keys() != opened.survivors:
@@ -180,14 +228,17 @@ def _check_secrets(bound: Bound, opened: Opened) -> None:
             raise FaultyServer(f"an opened secret that {bound.name(slot)} did not advertise")
 
 
-def _check_upload(bound: Bound, opened: Opened, upload: Upload) -> None:
+def _check_upload(bound: Bound, opened: Opened, upload: Upload) -> bytes:
+    """The digest of its vector."""
     slot = upload.slot
     if slot not in opened.survivors or upload.vote != opened.votes[slot]:
         raise FaultyServer("an upload of no site in the sum, or beside another vote")
     if upload.wraps.keys() != bound.peers(slot):
         raise FaultyServer(f"the wraps of {bound.name(slot)} are not one for each peer")
     accepted = bound.accepted(opened.taken[slot])
-    if upload.vote.upload != upload_digest(upload.packed, upload.wraps, accepted):
+    vector = vector_digest(upload.packed)
+    if upload.vote.upload != upload_of(vector, upload.wraps, accepted):
         raise FaultyServer(f"an upload that {bound.name(slot)} did not vote for")
     if not is_cast(upload.vote, bound.keys[slot], bound.transcript, opened.sharers):
         raise FaultyServer(f"a vote that {bound.name(slot)} did not cast for those who shared")
+    return vector

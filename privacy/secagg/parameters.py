@@ -23,6 +23,7 @@ from functools import cached_property
 from privacy.errors import FaultyServer, PolicyViolation, UnsafeParameters
 from privacy.roster import MAX_SITES, Roster
 from privacy.secagg.graph import Graph, Shape, choose_shape
+from privacy.secagg.ring import packed_size
 from privacy.suite import label
 from privacy.wire import Writer, digest
 
@@ -82,6 +83,10 @@ class Parameters:
             raise UnsafeParameters(f"a ring of {self.ring_bits} bits; 1 to {_MAX_RING_BITS} are supported")
         if self.length < 1:
             raise UnsafeParameters("a vector needs at least one element")
+        if packed_size(self.length, self.ring_bits) >= 1 << 32:  # its length enters a digest as 32 bits
+            raise UnsafeParameters(
+                f"a vector of {self.length} elements of {self.ring_bits} bits; packed it has 2^32 bytes or more"
+            )
         if self.levels:
             self._check_levels()
 

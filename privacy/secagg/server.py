@@ -14,7 +14,7 @@ from functools import cached_property
 
 import numpy as np
 
-from privacy.errors import FaultyClient, MalformedMessage, SuspectedClient
+from privacy.errors import FaultyClient, MalformedMessage, RecordsUnavailable, SuspectedClient
 from privacy.roster import Roster
 from privacy.secagg.kem import require_kem
 from privacy.secagg.masks import apply
@@ -33,9 +33,9 @@ from privacy.secagg.messages import (
     Vote,
     kind_of,
 )
-from privacy.secagg.opened import Opened, Upload
+from privacy.secagg.opened import Opened, Upload, add
 from privacy.secagg.parameters import Parameters, member_keys
-from privacy.secagg.ring import RingVector, accumulate, lane_type, packed_size, reduce
+from privacy.secagg.ring import RingVector, lane_type, packed_size, reduce
 from privacy.secagg.statements import (
     bind_adverts,
     bind_session,
@@ -44,10 +44,11 @@ from privacy.secagg.statements import (
     is_dealt,
     is_genuine,
     taken_digest,
-    upload_digest,
+    upload_of,
+    vector_digest,
 )
 from privacy.secagg.unmasking import Bound, NotRebuilt, Opening, check_reveal, masks
-from privacy.wire import Octets
+from privacy.wire import Content, Stored
 
 
 class Phase(Enum):
@@ -174,11 +175,12 @@ class ServerMachine:
     def _link(self) -> bytes:
         return bind_adverts(self._session, Adverts(self._adverts))
 
-    def receive(self, sender: str, data: Octets) -> list[Outgoing]:
+    def receive(self, sender: str, data: Content) -> list[Outgoing]:
         """Take one message. Returns what to send next, if it was the last one awaited; may raise TooFew.
 
+        A masked vector may be `Stored`: it is read in blocks, twice. RecordsUnavailable if it changes meanwhile.
         Late and repeated messages are ignored: a vector that arrives after the survivors were settled is in
-        no sum, and its self mask, whose seed is then never rebuilt, keeps hiding it.
+        no sum, and its self mask, whose seed is never rebuilt, keeps hiding it.
         """
         slot = self._parameters.slots.get(sender)
         if slot is None or self.phase not in _KINDS or sender in self.blame:
@@ -203,13 +205,19 @@ class ServerMachine:
         self._expected.discard(slot)
         return self._advance() if self._expected <= self._seen.keys() else []
 
-    def _take(self, slot: int, given: Octets) -> None:
-        kind, due = kind_of(given), _KINDS[self.phase]
-        if kind < due or slot not in self._expected:
+    def _take(self, slot: int, given: Content) -> None:
+        due = _KINDS[self.phase]
+        if kind_of(given) < due or slot not in self._expected:
             return
         if due is Kind.MASKED:
-            self._take_vector(slot, given)
+            if (
+                slot not in self._seen
+            ):  # the first is in the sum, and its bytes were not kept: no second is read
+                self._take_masked(slot, given)
+                self._seen[slot] = b""
             return
+        if isinstance(given, Stored):
+            raise MalformedMessage("only a masked vector may be stored")
         data = bytes(given)
         if slot in self._seen:
             if data != self._seen[slot]:
@@ -223,12 +231,6 @@ class ServerMachine:
         }
         take[self.phase](slot, data)
         self._seen[slot] = data
-
-    def _take_vector(self, slot: int, data: Octets) -> None:
-        """A second masked vector is ignored unread: the first is in the sum, and its bytes were not kept."""
-        if slot not in self._seen:
-            self._take_masked(slot, data)
-            self._seen[slot] = b""
 
     def _refuse_second(self, slot: int, data: bytes) -> None:
         if self.phase is Phase.ADVERTISE:
@@ -261,21 +263,23 @@ class ServerMachine:
             raise MalformedMessage("it did not sign what it sealed, for these adverts")
         self._sealed[slot] = shares
 
-    def _take_masked(self, slot: int, data: Octets) -> None:
+    def _take_masked(self, slot: int, data: Content) -> None:
         bits = self._parameters.ring_bits
         masked = Masked.from_bytes(data, packed_size(self._parameters.length, bits))
         if masked.wraps.keys() != self._bound.peers(slot):
             raise MalformedMessage("its wraps are not one for each peer")
-        upload = upload_digest(masked.packed, masked.wraps, self._bound.accepted(self._taken[slot]))
+        vector = vector_digest(masked.packed)
+        upload = upload_of(vector, masked.wraps, self._bound.accepted(self._taken[slot]))
         vote = Vote(upload, masked.signature)
         if not is_cast(vote, self._keys[slot], self.transcript, self._sharers):
-            raise MalformedMessage(
-                "its masked vector is not signed for this params, adverts, sharers and shares"
-            )
+            raise MalformedMessage("its masked vector is not signed for this params, sharers and shares")
         try:
-            accumulate(self._total, masked.packed, bits)
+            add(self._total, masked.packed, bits, vector)
         except MalformedMessage as error:
             raise FaultyClient(self._parameters.members[slot], error.message) from None
+        except RecordsUnavailable:
+            self._void(len(self._seen), self._parameters.required)  # the sum is spoiled
+            raise
         self._first[slot] = self._votes[slot] = vote
         self._wraps[slot] = masked.wraps
         self._masked.add(slot)
@@ -315,8 +319,7 @@ class ServerMachine:
 
     def _void(self, got: int, needed: int) -> TooFew:
         """End the round and forget what it collected."""
-        error = TooFew(got, needed, self.phase)
-        self.phase = Phase.ABORTED
+        error, self.phase = TooFew(got, needed, self.phase), Phase.ABORTED
         for kept in (self._sealed, self._dealt, self._taken, self._wraps, self._reveals):
             kept.clear()
         self._total = self._total[:0]

@@ -38,9 +38,10 @@ from privacy.secagg.messages import Advert, Adverts, Certificate, Dealt, Portion
 from privacy.secagg.parameters import Parameters
 from privacy.signing import is_signed, sign
 from privacy.suite import label
-from privacy.wire import Octets, Writer, digest
+from privacy.wire import Content, Digest, Writer, digest
 
 _ADVERT, _DEALT, _VOTE, _REVEAL = label("advert"), label("dealt"), label("vote"), label("reveal")
+_VECTOR = label("vector")
 _CONTEXT_BYTES = 32
 
 
@@ -134,9 +135,24 @@ def accepted_digest(adverts: bytes, taken: Mapping[int, bytes]) -> bytes:
     return digest(label("accepted"), adverts, writer.finish())
 
 
-def upload_digest(packed: Octets, wraps: Mapping[int, bytes], accepted: bytes) -> bytes:
+def vector_digest(packed: Content) -> bytes:
+    """Of a masked vector, 32 bytes."""
+    return digest(_VECTOR, packed)
+
+
+def vector_hash(length: int) -> Digest:
+    """`vector_digest` of so many bytes, which come in blocks."""
+    return Digest(_VECTOR, length)
+
+
+def upload_digest(packed: Content, wraps: Mapping[int, bytes], accepted: bytes) -> bytes:
     """What a vote says of the voter's own masked vector, its wraps and what it had accepted, 32 bytes."""
-    return digest(label("upload"), digest(label("vector"), packed), wraps_bytes(wraps), accepted)
+    return upload_of(vector_digest(packed), wraps, accepted)
+
+
+def upload_of(vector: bytes, wraps: Mapping[int, bytes], accepted: bytes) -> bytes:
+    """The same, from the digest of the vector."""
+    return digest(label("upload"), vector, wraps_bytes(wraps), accepted)
 
 
 def sign_reveal(

@@ -140,9 +140,14 @@ def _headers(scope: Scope) -> Headers | None:
     return dict(found) if len(dict(found)) == len(found) else None
 
 
+def seconds_for(length: int) -> float:
+    """How long a body of this length may take."""
+    return _CHUNK_SECONDS + length / _SLOWEST
+
+
 def _in_time(receive: Receive, length: int) -> Receive:
     """Receives a body of this length, as long as it does not trickle in."""
-    ends = time.monotonic() + _CHUNK_SECONDS + length / _SLOWEST
+    ends = time.monotonic() + seconds_for(length)
     is_whole = False
 
     async def receive_in_time() -> dict[str, Any]:

@@ -24,7 +24,7 @@ import threading
 from base64 import b64decode
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from math import isfinite
+from math import ceil, isfinite
 from socket import socket
 from typing import Any, Final
 
@@ -50,7 +50,9 @@ from flwr.supercore.constant import (
     FLEET_HTTP_PUBLIC_KEY_HEADER,
     FLEET_HTTP_SIGNATURE_HEADER,
     FLWR_IN_MEMORY_DB_NAME,
+    OBJECT_PUSH_SESSION_TTL_SECONDS,
 )
+from flwr.supercore.corestate import in_memory_corestate
 from flwr.supercore.date import now
 from flwr.supercore.inflatable.inflatable_object import is_valid_sha256_hash
 from flwr.superlink.auth_plugin import NoOpControlAuthnPlugin
@@ -59,7 +61,18 @@ from flwr.superlink.config_loader import SuperLinkLifespanConfig
 from flwr.superlink.main import create_app
 from google.protobuf.message import DecodeError
 
-from server.link.gate import NODE, App, Headers, LocalGate, PublicGate, Receive, Scope, Send, refuse
+from server.link.gate import (
+    NODE,
+    App,
+    Headers,
+    LocalGate,
+    PublicGate,
+    Receive,
+    Scope,
+    Send,
+    refuse,
+    seconds_for,
+)
 from server.link.keeping import Keeping
 from server.link.listening import Doors, GuardedServer, LocalServer
 from server.link.order import Order, node_key
@@ -84,11 +97,20 @@ def main() -> None:
     os.umask(0o077)
     _set_limits()
     logging.getLogger("flwr").setLevel(logging.WARNING)
+    in_memory_corestate.OBJECT_PUSH_SESSION_TTL_SECONDS = push_seconds(order.largest)  # type: ignore[attr-defined]  # not exported
     app, points = flower_app(order), tuple(map(bytes.fromhex, order.nodes))
     state = app.state.linkstate_factory.state()
     Keeping(state)
     settle(state, points)
     asyncio.run(_serve(order, app, Signed(points)))
+
+
+def push_seconds(largest: int) -> int:
+    """How long an object may be on its way: as long as the gate waits for the longest reply of a plan.
+
+    Flower gives it three minutes, however long it is, and then forgets that it was announced.
+    """
+    return max(OBJECT_PUSH_SESSION_TTL_SECONDS, ceil(seconds_for(largest)))
 
 
 def flower_app(order: Order) -> Any:

@@ -24,7 +24,7 @@ from federation.plan.plan import Plan
 from federation.plan.tabular import TabularTask
 from federation.report.files import read_report
 from federation.report.report import Report
-from federation.report.said.finished import Finished, open_run, plan_of
+from federation.report.said.finished import Finished, open_run, plan_of, require_whole
 from privacy.mechanism.noise import Stream
 from simulations.attacking.figures import Found, found
 from simulations.attacking.models import Models, Told, said_of, trained
@@ -136,6 +136,7 @@ def _opened(run: Path) -> Finished:
     finished = open_run(run)
     if not finished.simulated:
         raise InputError(_REAL, hint="simulate the plan on public or mock data, and attack that run")
+    require_whole(finished)
     return finished
 
 

@@ -27,7 +27,7 @@ from federation.report.report import Metrics
 from federation.round.messages import Member
 from simulations.baseline import keep_figures, place_of, rounds_of, without_claim
 from simulations.comparing.training import bare_privacy, for_one, measured, scores, together, train_one
-from simulations.outcomes.judging import judge_of
+from simulations.outcomes.judging import figures_said, judge_of
 from simulations.world import World
 
 MOST_SITES = 50
@@ -84,8 +84,8 @@ def local_only(world: World, privacy: Privacy | None = None, step: Step = lambda
     said = {site: scores(task, params[site], data.features) for site, data in held.items()}
     asked, judge = (plan.evaluation.metrics, plan.evaluation.threshold), judge_of(task.predicts)
     return Alone(
-        pooled=judge.measured(torch.cat(list(said.values())), everyone.labels, *asked),
-        own={site: judge.measured(said[site], data.labels, *asked) for site, data in held.items()},
+        pooled=figures_said(task, judge, torch.cat(list(said.values())), everyone.labels, *asked),
+        own={site: figures_said(task, judge, said[site], data.labels, *asked) for site, data in held.items()},
         elsewhere={site: measured(plan, task, params[site], everyone) for site in params},
         said=said,
     )

@@ -27,7 +27,7 @@ from federation.sums.state import ServerState, advance, begin, require_finite
 from privacy.mechanism.encoding import EncodingOverflow
 from server.run import server_stream
 from simulations.baseline import diverged
-from simulations.outcomes.judging import judge_of
+from simulations.outcomes.judging import figures_of, judge_of
 
 Heard = Callable[[int], None]  # rounds that are done
 NO_RUN = bytes(16)
@@ -106,15 +106,20 @@ def together(data: Iterable[Dataset]) -> Dataset:
 
 def scores(task: Task, params: Tensor, features: Tensor) -> Tensor:
     """What a model with these params says of records, (n, ...). TrainingDiverged if it says nothing."""
+    return judge_of(task.predicts).said(_outputs(task, params, features))
+
+
+def _outputs(task: Task, params: Tensor, features: Tensor) -> Tensor:
     model: nn.Module = task.model()
     Layout.of(model).load(model, params)
-    found = judge_of(task.predicts).predict(model, features)
-    if not bool(torch.isfinite(found).all()):
+    judge = judge_of(task.predicts)
+    found = judge.outputs(model, features)
+    if not bool(torch.isfinite(judge.said(found)).all()):
         raise diverged()
     return found
 
 
 def measured(plan: Plan, task: Task, params: Tensor, data: Dataset) -> Metrics:
     """The plan's metrics of a model with these params."""
-    said, rules = scores(task, params, data.features), plan.evaluation
-    return judge_of(task.predicts).measured(said, data.labels, rules.metrics, rules.threshold)
+    outputs, rules = _outputs(task, params, data.features), plan.evaluation
+    return figures_of(task, task.predicts, outputs, data.labels, rules.metrics, rules.threshold)

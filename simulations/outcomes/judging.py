@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from federation.errors import TaskError
 from federation.model.outcomes import loss_of
+from federation.model.task import Task
 from federation.plan.outcomes import Classes, Counts, Outcome, Range, Survival, Tally
 from federation.report.report import Metrics
 from simulations.outcomes import numbers, survival
@@ -49,21 +50,54 @@ class Judge:
 
     def predict(self, model: nn.Module, features: Tensor) -> Tensor:
         """What a model says of records. Leaves it in the mode that it was in."""
-        training = model.training
-        model.eval()
-        try:
-            with torch.no_grad():
-                return self.said(model(features))
-        finally:
-            model.train(training)
+        return self.said(self.outputs(model, features))
 
     def counts(self, labels: Tensor) -> Mapping[str, int | None]:
         """What stands beside exact figures: `n` records, `positives` of them (None where nothing is positive)."""
         return {"n": len(labels), "positives": self.positives(labels)}
 
+    def outputs(self, model: nn.Module, features: Tensor) -> Tensor:
+        """A model's outputs for records. Leaves it in the mode that it was in."""
+        training = model.training
+        model.eval()
+        try:
+            with torch.no_grad():
+                found: Tensor = model(features)
+                return found
+        finally:
+            model.train(training)
+
     def without_features(self, known: Tensor, labels: Tensor, names: Sequence[str]) -> Metrics:
         """The metrics of saying the same of every record, by the training labels alone."""
         return self.measured(self.guess(known, len(labels)), labels, names)
+
+
+def figures_of(
+    task: Task,
+    outcome: Outcome,
+    outputs: Tensor,
+    labels: Tensor,
+    names: Sequence[str],
+    threshold: float | None,
+) -> Metrics:
+    """The named metrics of a model's outputs: the task's own of them, others of what they say."""
+    judge = judge_of(outcome)
+    found = figures_said(task, judge, judge.said(outputs), labels, names, threshold)
+    own = {name: _finite(task.metrics[name](outputs, labels)) for name in names if name in task.metrics}
+    return {**found, **own}
+
+
+def figures_said(
+    task: Task,
+    judge: Judge,
+    said: Tensor,
+    labels: Tensor,
+    names: Sequence[str],
+    threshold: float | None = None,
+) -> Metrics:
+    """The named metrics of predictions; None for those of the task's own code, which are of outputs."""
+    known = [name for name in names if name not in task.metrics]
+    return {**dict.fromkeys(names), **(judge.measured(said, labels, known, threshold) if known else {})}
 
 
 def judge_of(outcome: Outcome) -> Judge:

@@ -12,6 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
+from clients.measuring.measure import measured
 from clients.personal import read_personal
 from clients.site import Site
 from federation import audit_run
@@ -76,7 +77,7 @@ def test_what_a_site_keeps_is_nowhere_else(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    command, plan = Command(monkeypatch, capsys), parse(text_of(changes, rounds=2) + TABLE)
+    plan = parse(text_of(changes, rounds=2) + TABLE)
     (tmp_path / "plan.toml").write_text(text_of(changes, rounds=2) + TABLE, "utf-8")
     given = tmp_path / "plan.toml", build(tmp_path / "sites", plan, SITE), tmp_path / "run"
     with staffed(tmp_path / "sites") as sites:
@@ -103,30 +104,69 @@ def test_what_a_site_keeps_is_nowhere_else(
         for kept in (own, between[name]):
             assert all(kept[at : at + 3].numpy().tobytes() not in everywhere for at in range(0, KEPT - 3, 3))
     assert _spread(after) > 0.01, "each has its own"
+    if plan.privacy.unit == "client":
+        used(tmp_path, after[OURS], begun, Command(monkeypatch, capsys))
+    gone(tmp_path / "sites", "P0001")
+    assert after[OURS].exists() == (plan.privacy.unit == "record"), "without noise it is forgotten at once"
 
+
+def used(folder: Path, ours: Path, begun: Tensor, command: Command) -> None:
+    """Without what a site kept there is no model to score by; with it there is."""
     released = command(
-        "predict", tmp_path / "run", tmp_path / "sites" / f"{OURS}.csv", "--out", tmp_path / "no.csv"
+        "predict", folder / "run", folder / "sites" / f"{OURS}.csv", "--out", folder / "no.csv"
     )
     assert released.code == 2 and "layers 2 are each site's own" in released.err
-    out, site = tmp_path / "ours.safetensors", tmp_path / "sites" / f"{OURS}.toml"
-    told = command("personal", tmp_path / "run", site, "--out", out)
+    report = folder / "run" / "report.html"
+    assert "Layers 2 (130 numbers) are each site" in report.read_text("utf-8")
+    explained = command("explain", folder / "run")
+    assert explained.code == 2 and "layers 2 are each site's own" in explained.err
+    exported = folder / "shared.safetensors"
+    assert command("export", folder / "run", "--to", "safetensors", "--out", exported).code == 0
+    assert b"as the plan's seed began them" in exported.read_bytes()
+    out, site = folder / "ours.safetensors", folder / "sites" / f"{OURS}.toml"
+    told = command("personal", folder / "run", site, "--out", out)
     assert told.code == 0 and "accuracy: released" in told.out, told.err
-    run = open_model(tmp_path / "run")
+    run = open_model(folder / "run")
     assert read_personal(run, out).shape == (
         sum(each.numel() for each in whole(run.task).model().parameters()),
     )
     with safe_open(out, framework="pt") as file:
-        near = float((file.get_tensor("2.weight").reshape(-1) - own_in(after[OURS])[: KEPT - 2]).norm())
+        near = float((file.get_tensor("2.weight").reshape(-1) - own_in(ours)[: KEPT - 2]).norm())
         far = float((file.get_tensor("2.weight").reshape(-1) - begun[: KEPT - 2]).norm())
     assert near < far, "it begins with what the site kept"
-    rows = tmp_path / "sites" / f"{OURS}.csv"
-    scored = command("predict", tmp_path / "run", rows, "--out", tmp_path / "own.csv", "--personal", out)
+    rows = folder / "sites" / f"{OURS}.csv"
+    scored = command("predict", folder / "run", rows, "--out", folder / "own.csv", "--personal", out)
     assert scored.code == 0, scored.err
-
-    gone(tmp_path / "sites", "P0001")
-    assert after[OURS].exists() == (plan.privacy.unit == "record"), "without noise it is forgotten at once"
 
 
 def _spread(files: dict[str, Path]) -> float:
     owns = [own_in(path) for path in files.values()]
     return min(float((one - other).norm()) for one in owns for other in owns if one is not other)
+
+
+def test_check_says_what_stays_and_how_many_numbers_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command, plan = Command(monkeypatch, capsys), tmp_path / "plan.toml"
+    plan.write_text(text_of(CLIENT) + TABLE, "utf-8")
+    told = command("check", plan)
+    assert told.code == 0 and "2 (130 numbers), trained in every round" in told.out, told.err
+    assert command("check", plan, "--json").json["model_parameters"] == 6 * 64  # five inputs and a bias
+    for wrong, why in (
+        (TABLE.replace("130", "64"), "layers 2 hold 130 numbers; write kept = 130"),
+        (TABLE.replace('["2"]', '["0", "2"]').replace("130", "514"), "all layers are kept"),
+        (TABLE.replace('["2"]', '["7"]'), 'the model trains no layer "7"'),
+        (TABLE.replace('layers = ["2"]\n', ""), "layers"),
+    ):
+        plan.write_text(text_of(CLIENT) + wrong, "utf-8")
+        told = command("check", plan)
+        assert told.code == 2 and why in told.err
+    plan.write_text(text_of({**CLIENT, "unit": "record", "training.local_steps": 1}) + TABLE, "utf-8")
+    told = command("check", plan)
+    assert told.code == 3 and "personal.kept = 130: is not covered by record-level" in told.err
+
+
+def test_what_an_installation_does_under_such_a_plan_can_be_measured() -> None:
+    found = measured(parse(text_of(RECORD) + TABLE), "ash", seconds=0.2)
+    assert found.follows and found.reach is not None
+    assert 0 < found.reach <= 0.5 * 1.001 + found.reach_rounding

@@ -127,6 +127,8 @@ class Party(Site):
 class Diary:
     """In the place of a journal."""
 
+    folder = None
+
     def __init__(self, told: Told, name: str) -> None:
         self.told, self.name = told, name
 

@@ -183,6 +183,23 @@ def test_a_hold_out_of_one_site_that_another_trains_on(tmp_path: Path) -> None:
     assert "ash and elm share 10 different records" in line
 
 
+def test_people_at_more_sites_than_the_plan_has_them_at(tmp_path: Path) -> None:
+    for name, first in (("ash", 0), ("elm", 30), ("oak", 60)):
+        path = tmp_path / "sites" / f"{name}.csv"
+        write_csv(path, rows_of(first, 40))
+        lines = path.read_text().splitlines()
+        people = ["mrn", *(f"patient {first + number}" for number in range(40))]
+        path.write_text("\n".join(f"{line},{who}" for line, who in zip(lines, people, strict=True)))
+
+    def doubts(**more: Any) -> list[str]:
+        plan = plan_of(**PRIVATE, **{"task.patient": "mrn", "privacy.unit": "patient"}, **more)
+        return [line for line in survey(plan, tmp_path / "sites").doubts if "patients at more" in line]
+
+    (told,) = doubts()
+    assert told.startswith("20 patients at more sites than 1, up to 2: say so by privacy.sites_per_patient")
+    assert doubts(**{"privacy.sites_per_patient": 2}) == []
+
+
 def test_the_json_tells_of_a_site_only_whether_it_can_be_read(tmp_path: Path) -> None:
     folder = write_sites(tmp_path / "sites")
     (folder / "birch.csv").write_text("")

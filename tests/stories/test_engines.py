@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 import torch
 
+from clients import participant
 from federation.plan.plan import parse
 from federation.report.report import metrics_of
+from privacy.secagg.client import ClientMachine
 from server.run_folder import RunFolder
 from simulations.simulate import simulate
 from tests.worlds import HERE, by_hand, close, load_params, opened, text_of, write_sites
@@ -68,3 +70,20 @@ def test_they_are_the_params_worked_out_on_paper(tmp_path: Path) -> None:
     simulate(parse(text), tmp_path / "sites", tmp_path / "run", engine="protocol", progress=lambda *_: None)
     assert close(load_params(tmp_path / "run"), expected)
     assert not close(load_params(tmp_path / "run"), uniform), "the test can fail"
+
+
+def test_masked_vectors_in_files_end_in_the_same_params(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As those of large models are. The files have no names."""
+    write_sites(tmp_path / "sites", 3)
+    masked = list[int]()
+    told = ClientMachine.mask_into
+    monkeypatch.setattr(ClientMachine, "mask_into", lambda *given: (masked.append(1), told(*given))[1])
+    for out, large in (("memory", 1 << 24), ("files", 0)):
+        monkeypatch.setattr(participant, "_LARGE", large)
+        simulate(parse(text_of()), tmp_path / "sites", tmp_path / out, engine="protocol", baseline=False)
+        assert len(masked) == (9 if out == "files" else 0)
+    assert torch.equal(load_params(tmp_path / "memory"), load_params(tmp_path / "files"))
+    names = [sorted(path.name for path in (tmp_path / out).rglob("*")) for out in ("memory", "files")]
+    assert names[0] == names[1]

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from clients.data.folders import by_reading, find_sites, place_of
 from clients.data.load import read_file
-from clients.data.split import split
+from clients.data.split import simulated
 from clients.drafting.sources import origin_of_site
 from clients.exporting.schema import Json
 from clients.predicting.figures import figures_of, has_classes
@@ -80,14 +80,14 @@ def records_at(run: Finished, path: Path) -> list[Dataset]:
     if not (run.simulated and path.is_dir()):
         with by_reading():
             return [read_file(place_of(path), plan, run.task).data]
-    found, holdout = list[Dataset](), plan.evaluation.holdout
+    found = list[Dataset]()
     for site in find_sites(path, any_format=not isinstance(plan.task, TabularTask)).sites:
         train, test = site.places()
         if test is not None:
             found.append(read_file(test, plan, run.task).data)
             continue
         data = read_file(train, plan, run.task).data
-        held = split(data, holdout, plan.federation.seed, run.task.outcome)[1]
+        held = simulated(data, plan, run.task.outcome)[1]
         found += [] if held is None else [held]
     if not found:
         raise InputError(f"{path}: no record was held out of training", hint="name a file of others")

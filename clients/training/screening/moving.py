@@ -9,8 +9,9 @@ is not enough: LoRA begins with B = 0, so its A has no gradient before B has mov
 from __future__ import annotations
 
 import torch
+from torch import Tensor, nn
 
-from clients.training.per_example import alone
+from clients.training.per_example import one_of
 from clients.training.trial import Trial
 from federation.errors import TaskError
 from federation.model.base import shared, trained
@@ -26,8 +27,7 @@ def require_moving(trial: Trial, name: str) -> None:
     still = set(names)
     for seed in (0, 1):
         torch.default_generator.manual_seed(seed)
-        with alone(model, trial.loss) as per_record:
-            gradients = [rows.sum(0) for rows in per_record(*trial.records(_RECORDS, seed))]
+        gradients = _summed(trial, model, seed)
         still -= {each for each, found in zip(names, gradients, strict=True) if bool(found.any())}
         if not still:
             return
@@ -42,3 +42,13 @@ def require_moving(trial: Trial, name: str) -> None:
     raise TaskError(
         message, hint="freeze it, or have the loss depend on it; make adapters last, on the right device"
     )
+
+
+def _summed(trial: Trial, model: nn.Module, seed: int) -> list[Tensor]:
+    """The gradient of each trained tensor over a few records, in float64: held beside that of one record."""
+    totals = [torch.zeros_like(parameter, dtype=torch.float64) for parameter in trained(model).values()]
+    of_one = one_of(model, trial.loss)
+    for record in zip(*(torch.split(each, 1) for each in trial.records(_RECORDS, seed)), strict=True):
+        for total, found in zip(totals, of_one(*record), strict=True):
+            total.add_(found)
+    return totals

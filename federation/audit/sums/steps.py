@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from federation.audit.findings import Findings
-from federation.audit.receipts import Evaluation, Receipts, Refused
+from federation.audit.receipts import Evaluation, Receipt, Receipts, Refused
 from federation.errors import SumRefused
 from federation.kinds.allowed import Unlikely
 from federation.model.params import params_bytes, params_digest
@@ -51,6 +51,12 @@ def followed(
             detail = f"round {number}: the norm that follows from the sums is not the one in its receipt"
             found.add("clipping-not-followed", detail)
         if params_digest(params_bytes(after.sent)).hex() != line.params_after:
+            if _norm_alone(after, line):
+                detail = (
+                    f"round {number}: the params follow from its sum, and the next norm to clip to does not"
+                )
+                found.add("clipping-not-followed", detail)
+                break
             detail = (
                 f"round {number}: the params that follow from its sum are not those that its receipt names"
             )
@@ -64,6 +70,11 @@ def followed(
             found.add("average-not-followed", detail)
         state = after
     return state
+
+
+def _norm_alone(after: ServerState, line: Receipt) -> bool:
+    """Whether the receipt names the right params, and what was sent differs by the norm behind them."""
+    return after.clipping_norm is not None and params_digest(params_bytes(after.params)).hex() == line.model
 
 
 def _start(first: Verified | None, found: Findings) -> ServerState | None:

@@ -55,10 +55,11 @@ def explain(
     the terminal, and of a real run in no JSON.
     """
     from federation.report.said.attributions import attributions
-    from federation.report.said.finished import open_model
+    from federation.report.said.finished import open_model, require_whole
     from federation.report.said.model import said, slopes
 
     finished = open_model(run)
+    require_whole(finished)
     if data is not None and as_json and not finished.simulated:
         hint = "leave --json out: figures of people's records stay on the terminal"
         raise InputError("importance on records of a real run is written nowhere", hint=hint)

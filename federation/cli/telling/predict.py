@@ -93,14 +93,10 @@ def predict(
 def _personal(run: Finished, path: Path | None) -> Finished:
     """The run with the params of a site's personal model, if one is named."""
     from clients.personal import read_personal, with_personal_params
+    from federation.report.said.finished import require_whole
 
     if path is None:
-        if run.plan.kept:
-            layers = ", ".join((run.plan.personal and run.plan.personal.layers) or ())
-            hint = "score by a site's own model: --personal FILE, which federation personal makes"
-            raise InputError(
-                f"layers {layers} are each site's own, and the released model has none", hint=hint
-            )
+        require_whole(run)
         return run
     return with_personal_params(run, read_personal(run, path))
 

@@ -22,6 +22,7 @@ from federation.identity.roster_file import load_roster
 from federation.model import contrasts
 from federation.model.params import Layout, params_bytes, params_digest
 from federation.model.task import Task, build_task
+from federation.plan.personal import kept_of
 from federation.plan.plan import Plan, load
 from federation.plan.tabular import TabularTask
 from federation.report.receipt import Receipt
@@ -52,6 +53,15 @@ class Finished:
     def table(self) -> TabularTask | None:
         """The table that the model reads, if it is one of tables."""
         return self.plan.task if isinstance(self.plan.task, TabularTask) else None
+
+
+def require_whole(run: Finished) -> None:
+    """InputError for a model that is whole at a site alone: of the others it would tell what nobody trained."""
+    if (kept := kept_of(run.plan)) is not None:
+        hint = "take a site's own model: federation personal makes it, and predict takes --personal FILE"
+        raise InputError(
+            f"layers {', '.join(kept[0])} are each site's own, and the released model has none", hint=hint
+        )
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,7 @@ EXEMPT = {
     "federation.plan.columns.dates.Form.read": OWN_DATA,
     "clients.data.sources.columnar.read_columnar": OWN_DATA,
     "clients.data.sources.delimited.csv_table.read_csv": OWN_DATA,
+    "clients.data.sources.delimited.swallowed.kind_of": NO_BYTES,
     "clients.data.sources.excel.read_excel": OWN_DATA,
     "clients.data.sources.opened.read_bytes": OWN_DATA,
     "clients.data.sources.postgresql.read_postgresql": OWN_DATA,

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clients.data.load import patients_in
-from clients.data.split import apart, is_on_one_side, split
+from clients.data.split import apart, is_on_one_side, simulated, split
+from federation.errors import DataError
 from federation.model.task import Dataset, hashed
+from federation.plan.plan import parse
 from privacy.accounting.units import Unit
+from tests.plans import for_patients
 
 
 def dataset(labels: list[int], seed: int = 0) -> Dataset:
@@ -271,3 +277,32 @@ def test_ids_are_held_out_with_the_probability_asked_for() -> None:
     for holdout in (0.1, 0.9):
         count = len(held(data, holdout, 3, "patient"))
         assert abs(count - 4000 * holdout) < 5 * (4000 * holdout * (1 - holdout)) ** 0.5
+
+
+def test_a_simulation_has_a_person_of_several_sites_on_one_side_at_all_of_them() -> None:
+    names = [f"patient {number}" for number in range(60)]
+    sites = [
+        replace(dataset([0, 1] * 30, seed), patients=torch.arange(60), ids=hashed(names)) for seed in (1, 2)
+    ]
+    at_two = for_patients().replace('unit = "patient"', 'unit = "patient"\nsites_per_patient = 2')
+
+    def held(text: str) -> list[set[int]]:
+        parts = [simulated(site, parse(text))[1] for site in sites]
+        return [set() if part is None or part.ids is None else set(part.ids.tolist()) for part in parts]
+
+    first, second = held(at_two)
+    assert first == second
+    assert 0 < len(first) < 60
+    first, second = held(
+        for_patients()
+    )  # which has nobody at two sites: each site keeps its classes in proportion
+    assert first != second
+    assert len(first) == len(second) == 12
+
+
+def test_a_simulated_site_that_would_hold_out_everybody_is_told() -> None:
+    text = for_patients().replace('unit = "patient"', 'unit = "patient"\nsites_per_patient = 2')
+    plan = parse(text.replace("holdout = 0.2", "holdout = 0.9"))
+    alone = replace(dataset([1]), patients=torch.zeros(1, dtype=torch.int64), ids=hashed(["one person"]))
+    with pytest.raises(DataError, match="holds out everybody"):
+        simulated(alone, plan)

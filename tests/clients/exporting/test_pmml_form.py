@@ -93,9 +93,14 @@ def test_the_header_says_what_the_model_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "model"), [("classes", "mlp"), ("survival", "logistic"), ("own", "conv")], ids=lambda one: one
+    ("kind", "model", "why"),
+    [
+        ("classes", "mlp", "for a logistic, linear or additive model"),
+        ("survival", "logistic", "written of classes, numbers, and counts"),
+        ("own", "conv", "for a logistic, linear or additive model of a table"),
+    ],
 )
-def test_what_pmml_has_no_words_for_is_refused(tmp_path: Path, kind: str, model: str) -> None:
-    with pytest.raises(InputError, match="PMML is"):
+def test_what_pmml_has_no_words_for_is_refused(tmp_path: Path, kind: str, model: str, why: str) -> None:
+    with pytest.raises(InputError, match=f"PMML is {why}"):
         export(run_of(tmp_path / "run", kind, model), "pmml", tmp_path / "out.pmml")
     assert not (tmp_path / "out.pmml").exists()

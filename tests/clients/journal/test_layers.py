@@ -166,3 +166,11 @@ def test_a_damaged_file_is_named_before_anything_is_charged(tmp_path: Path, cont
     assert len(house.journal.entries()) == before
     file.unlink()
     house.plays(2)
+
+
+def test_a_folder_that_cannot_be_written_is_named_and_nothing_leaves(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    layers_folder(house.path).write_text("in the place of the folder")
+    with pytest.raises(RecordsUnavailable, match="cannot be written"):
+        house.plays(1)
+    assert house.journal.kept(RUN.hex(), 1) is None

@@ -99,7 +99,9 @@ def keeping(**privacy: object) -> tuple[Plan, Task]:
     """A plan whose second layer stays at the sites, and its task."""
     claim = {"epsilon": 8.0, "delta": 1e-5, "clipping_norm": CLIP, **privacy}
     plan = parse(text_of({**STEPS, **claim}) + KEPT)
-    return plan, replace(TASK, model=Kept(made, 7, made(), ("1",)))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(7)
+        return plan, replace(TASK, model=Kept(made, 7, made(), ("1",)))
 
 
 def at(plan: Plan, number: int) -> Terms:
@@ -151,19 +153,25 @@ def test_with_or_without_a_site_the_sum_of_either_round_moves_by_no_more_than_on
     assert float((here["cedar"].after - begun_own(task.model)).norm()) > 1  # type: ignore[operator]
 
 
-def test_records_move_the_noised_steps_of_either_round_by_one_clip_over_both_kinds_of_layers() -> None:
-    """Unit record, noise at the site: the joint vector is clipped, and what is kept follows from it, noised."""
-    plan, task = keeping(unit="record", noise="site", sample_rate=1.0)
+def both_sites(*, unit: str = "record", noised: bool = True) -> tuple[Tensor, list[Own]]:
+    """How far the sums of each step of two rounds are apart at two neighboring sites (6, d), and what each kept.
+
+    `noised`: the optimizers of both see the same noised sums, one outcome that either can have. If not, they see
+    their own sums bare.
+    """
+    far = {"training.learning_rate": 40.0, **({"task.patient": "who"} if unit == "patient" else {})}
+    plan, task = keeping(unit=unit, noise="site", sample_rate=1.0, **far)
     first, second = (initial_params(made, seed)[:SHARED] for seed in (1, 2))
     noise = torch.randn(6, SHARED + 8, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
-    steps: list[list[Tensor]] = []
+    steps: list[Tensor] = []
     kept: list[Own] = []
-    for data in neighbors():
+    for records in neighbors():
+        data = Dataset(records.features, records.labels, torch.arange(len(records)))
         seen: list[Tensor] = []
 
         def finish(total: Tensor, seen: list[Tensor] = seen) -> Tensor:
             seen.append(total.clone())
-            return noise[len(seen) - 1]  # the same noised sums were released to both sites' optimizers
+            return noise[len(seen) - 1] if noised else total
 
         own = Own(begun_own(task.model))
         for number, params in ((1, first), (2, second)):
@@ -171,13 +179,27 @@ def test_records_move_the_noised_steps_of_either_round_by_one_clip_over_both_kin
             trainer = Trainer(task, data, lambda _: Stream(bytes(32)), own=own)
             work = SiteWork(at(plan, number), "ash", params, trainer, Stream(bytes([number]) * 32))
             assert work.noised_update(CLIP, finish).shape == (SHARED,)
-        steps.append(seen)
+        steps.append(torch.stack(seen))
         kept.append(own)
+    return steps[0] - steps[1], kept
+
+
+@pytest.mark.parametrize("unit", ["record", "patient"])
+def test_one_moves_the_steps_of_either_round_by_one_clip_over_shared_and_kept_layers(unit: str) -> None:
+    """Noise at the site: the joint vector is clipped, and what is kept follows from it noised."""
+    moved, kept = both_sites(unit=unit)
     assert torch.equal(kept[0].after, kept[1].after)  # type: ignore[arg-type]
-    moved = torch.stack([here - there for here, there in zip(*steps, strict=True)])
     assert moved.shape == (6, SHARED + 8)
     assert 0.9 < float(moved.norm(dim=1).max()) <= CLIP * (1 + FLOAT_SLACK)
     assert min(float(moved[:, :SHARED].norm()), float(moved[:, SHARED:].norm())) > 0.01, "one clip over both"
+
+
+def test_without_noise_in_its_steps_one_record_moves_the_next_round_by_far_more() -> None:
+    """The control: the same layers, kept as they are."""
+    moved, kept = both_sites(noised=False)
+    assert not torch.equal(kept[0].after, kept[1].after)  # type: ignore[arg-type]
+    assert float(moved[0].norm()) <= CLIP * (1 + FLOAT_SLACK)
+    assert float(moved[3:].norm(dim=1).max()) > 2 * CLIP
 
 
 def test_what_a_site_keeps_has_the_noise_of_its_steps() -> None:

@@ -238,6 +238,25 @@ def test_sums_prove_the_norms_and_another_one_in_a_receipt_is_found(tmp_path: Pa
     assert "clipping-not-followed" in found
 
 
+def test_an_audit_names_the_norm_where_a_coordinator_sends_another_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that every site believes: as if none of them were within the norm."""
+    with monkeypatch.context() as lying:
+        lying.setattr(
+            "federation.sums.state.next_norm", lambda privacy, norm, _: next_norm(privacy, norm, 0.0)
+        )
+        simulate(
+            moving(), write_sites(tmp_path / "sites"), tmp_path / "run", engine="protocol", baseline=False
+        )
+    found = [
+        (each.id, each.detail) for each in audit_run(tmp_path / "run").findings if each.severity == "critical"
+    ]
+    (only,) = found
+    assert only[0] == "clipping-not-followed"
+    assert "the next norm to clip to does not" in only[1]
+
+
 def test_the_cohort_as_one_program_sends_what_each_site_sends(tmp_path: Path) -> None:
     plan = moving(local_steps=3)
     with opened(plan, tmp_path) as (world, sites):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import resource
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -46,3 +48,23 @@ def test_a_file_put_in_place_holds_everything_although_nothing_could_be_moved_wh
     for reader in readers:
         reader.close()
     assert words_of(path) == [("kept",)]
+
+
+def _held(connect: Callable[[Path], sqlite3.Connection], path: Path, large: bytes) -> int:
+    """Bytes that this process has more of while a connection stays open that has written something large."""
+    durable.create(path, TABLES, fill, logged=True)
+    with closing(connect(path)) as connection:
+        before = _resident()
+        connection.execute("INSERT INTO words VALUES (?)", (large,))
+        return _resident() - before
+
+
+def _resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def test_a_connection_holds_no_copy_of_what_was_written(tmp_path: Path) -> None:
+    """A statement that sqlite3 keeps holds the values that it was given: the control."""
+    large = bytes(range(256)) * (1 << 17)
+    assert _held(durable.connect, tmp_path / "ours.sqlite", large) < len(large) / 2
+    assert _held(sqlite3.connect, tmp_path / "plain.sqlite", large) >= len(large) / 2

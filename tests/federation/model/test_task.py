@@ -42,6 +42,7 @@ def data(source):
 
 task = Task("mine", lambda: nn.Linear(2, 2), cross_entropy, data)
 dataless = Task("mine", lambda: nn.Linear(2, 2), cross_entropy)
+measured = Task("mine", lambda: nn.Linear(2, 2), cross_entropy, data, metrics={"off": lambda *_: 1.0})
 number = 3
 """
 
@@ -82,6 +83,24 @@ def test_the_users_own_task_is_found() -> None:
     task = build_task(parse(with_task("own_code:task")))
     assert isinstance(task, Task)
     assert task.name == "mine"
+
+
+def test_a_metric_is_one_of_the_tasks_own_or_of_what_it_predicts() -> None:
+    def asks(name: str, metrics: str) -> None:
+        build_task(
+            parse(
+                with_task(name).replace(
+                    'metrics = ["accuracy", "balanced_accuracy", "auc", "f1", "recall"]',
+                    f"metrics = {metrics}",
+                )
+            )
+        )
+
+    asks("own_code:measured", '["off", "accuracy"]')
+    with pytest.raises(TaskError, match=r'"of" is no metric of what it predicts.*metrics = \["off"\]'):
+        asks("own_code:measured", '["of"]')
+    with pytest.raises(TaskError, match='"off" is no metric'):
+        asks("own_code:task", '["off"]')
 
 
 def test_building_a_task_leaves_torchs_generator_alone() -> None:

@@ -39,6 +39,16 @@ def test_one_row_less_moves_the_sum_by_at_most_the_norm(rows: list[list[float]],
     assert float(difference.norm()) <= norm * (1 + 1e-6)
 
 
+@given(MATRICES, NORMS, st.sampled_from([torch.float32, torch.float64]))
+def test_clipping_in_place_gives_the_same_bits_and_holds_no_second_vector(
+    rows: list[list[float]], norm: float, dtype: torch.dtype
+) -> None:
+    given_, kept = torch.tensor(rows, dtype=dtype), torch.tensor(rows, dtype=dtype)
+    clipped = clip_rows(given_, norm, in_place=True)
+    assert clipped.data_ptr() == given_.data_ptr()
+    assert clipped.numpy().tobytes() == clip_rows(kept, norm).numpy().tobytes()
+
+
 def test_short_rows_stay_and_long_rows_keep_their_direction() -> None:
     rows = torch.tensor([[0.3, 0.4], [30.0, 40.0], [0.0, 0.0]])
     torch.testing.assert_close(clip_rows(rows, 1.0), torch.tensor([[0.3, 0.4], [0.6, 0.8], [0.0, 0.0]]))

@@ -8,8 +8,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from privacy.secagg import ring
+from privacy.secagg import masks, ring
 from privacy.secagg.masks import Mask, apply
+from privacy.wire import Held
 from tests.privacy.secagg.rounds import ring_vector
 
 LENGTH = 1_000_000
@@ -32,22 +33,22 @@ def _masks(count: int) -> list[Mask]:
 
 @pytest.mark.parametrize(("length", "count"), [(LENGTH // 8, 20), (LENGTH, 20), (LENGTH, 100)])
 def test_applying_masks_takes_one_buffer_whatever_the_length_and_the_cohort(length: int, count: int) -> None:
-    lanes, masks = np.zeros(length, np.uint32), _masks(count)
-    assert _peak(lambda: apply(lanes, masks)) < MIB // 2
+    lanes, made = np.zeros(length, np.uint32), _masks(count)
+    assert _peak(lambda: apply(lanes, made)) < MIB // 2
 
 
 @pytest.mark.parametrize("bits", [16, 20, 23, 26])
-def test_a_client_holds_two_lanes_of_the_vector_at_most(bits: int) -> None:
+def test_a_client_holds_its_message_and_a_few_blocks(monkeypatch: pytest.MonkeyPatch, bits: int) -> None:
+    monkeypatch.setattr(masks, "SHORT", 0)
     vector = ring_vector("client", LENGTH, bits)
 
     def mask() -> bytes:
-        lanes = ring.to_lanes(vector, bits)
-        apply(lanes, _masks(10))
-        ring.reduce(lanes, bits)
-        return ring.pack(lanes, bits)
+        wire = Held(ring.packed_size(LENGTH, bits))
+        ring.write(masks.masked(vector, bits, _masks(10)), LENGTH, bits, wire.write)
+        return wire.whole()
 
-    lanes_bytes = LENGTH * ring.lane_type(bits).itemsize
-    assert LENGTH * bits // 8 < _peak(mask) < 2 * lanes_bytes + MIB
+    size = ring.packed_size(LENGTH, bits)
+    assert size <= _peak(mask) < size + 4 * MIB
 
 
 @pytest.mark.parametrize("bits", [16, 20, 23, 26])

@@ -137,3 +137,9 @@ def test_in_the_complete_graph_whoever_is_shown_other_sharers_has_a_mask_with_an
                 rules = _choose(n, c, d)
                 assert not rules.is_ring
                 assert rules.required + rules.quorum - c > n
+
+
+def test_a_packed_vector_is_no_longer_than_its_digest_can_say() -> None:
+    assert _choose(4, bits=28, length=10**9).length == 10**9
+    with pytest.raises(UnsafeParameters, match="2\\^32 bytes"):
+        _choose(4, bits=32, length=2**30)

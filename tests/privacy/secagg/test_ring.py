@@ -42,6 +42,7 @@ def test_packing_agrees_with_the_specification_and_comes_back(bits: int, data: s
 def test_packing_is_exact_across_stretches(monkeypatch: pytest.MonkeyPatch, bits: int, off: int) -> None:
     """Two stretches of columns and a bit, small ones so that the slow specification can follow."""
     monkeypatch.setattr(ring, "_CHUNK_BYTES", 64)
+    monkeypatch.setattr(ring, "_STRETCH", 64 * ring._period(bits)[1])
     fields = ring._period(bits)[0]
     length = max(1, 2 * fields * 64 // ring.lane_type(bits).itemsize + off)
     lanes = ring.to_lanes(ring_vector("stretches", length, bits), bits)

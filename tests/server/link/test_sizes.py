@@ -12,7 +12,9 @@ from federation.plan.plan import load
 from federation.round.messages import FRAME_ROOM, PEER_ROOM, Member
 from federation.round.terms import Terms
 from privacy.secagg.ring import packed_size
+from server.link.gate import seconds_for
 from server.link.sizes import largest_reply
+from server.link.superlink import push_seconds
 from tests.worlds import text_of
 
 
@@ -35,3 +37,11 @@ def test_no_honest_reply_is_longer_and_none_much_longer_is_taken(sites: int, tmp
 def test_eight_bytes_hold_an_element_of_every_ring(bits: int) -> None:
     for length in (1, 63, 64, 65, 1000, 99_999):
         assert packed_size(length, bits) <= 8 * (length + 64)
+
+
+def test_flower_waits_as_long_as_the_gate_for_a_long_reply_and_no_longer_for_a_short_one() -> None:
+    from flwr.supercore.corestate import in_memory_corestate
+
+    assert in_memory_corestate.__dict__["OBJECT_PUSH_SESSION_TTL_SECONDS"] == 180  # read as a push begins
+    assert push_seconds(1 << 20) == 180
+    assert push_seconds(1 << 28) >= seconds_for(1 << 28) > (1 << 28) / (1 << 17) / 8
