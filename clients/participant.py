@@ -75,6 +75,8 @@ class Participant:
         """Leave the round: the secrets go, and nothing is answered any more."""
         self.machine.abort()
         self.replies.clear()
+        if self.spool is not None:
+            self.spool.close()
 
 
 def settle(plan: Plan, frame: Frame, member: Member, dimension: int, roster: Roster, policy: Policy) -> Terms:
