@@ -27,6 +27,10 @@ from privacy.secagg.parameters import Floor
 from privacy.secagg.ring import RingVector
 from privacy.wire import Content
 
+_LARGE = (
+    1 << 24
+)  # bytes of a vector, from which on a site would hold too much for a request that seldom repeats
+
 
 class ShareDoesNotOpen(ProtocolError):
     """What the site in `slot` dealt to this one does not open. Nothing of the round is charged yet."""
@@ -34,9 +38,6 @@ class ShareDoesNotOpen(ProtocolError):
     def __init__(self, message: str, slot: int) -> None:
         super().__init__(message, hint="it was altered, or that site is at fault: the server leaves it out")
         self.slot = slot
-
-
-_LARGE = 1 << 24  # bytes
 
 
 @dataclass
