@@ -27,9 +27,7 @@ from privacy.secagg.parameters import Floor
 from privacy.secagg.ring import RingVector
 from privacy.wire import Content
 
-_LARGE = (
-    1 << 24
-)  # bytes of a vector, from which on a site would hold too much for a request that seldom repeats
+_LARGE = 1 << 24  # bytes of a vector, from which on a site keeps the answer on its disk
 
 
 class ShareDoesNotOpen(ProtocolError):
