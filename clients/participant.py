@@ -27,6 +27,8 @@ from privacy.secagg.parameters import Floor
 from privacy.secagg.ring import RingVector
 from privacy.wire import Content
 
+_LARGE = 1 << 24  # bytes of a vector, from which on a site keeps the answer on its disk
+
 
 class ShareDoesNotOpen(ProtocolError):
     """What the site in `slot` dealt to this one does not open. Nothing of the round is charged yet."""
@@ -34,9 +36,6 @@ class ShareDoesNotOpen(ProtocolError):
     def __init__(self, message: str, slot: int) -> None:
         super().__init__(message, hint="it was altered, or that site is at fault: the server leaves it out")
         self.slot = slot
-
-
-_LARGE = 1 << 24  # bytes
 
 
 @dataclass
@@ -75,6 +74,8 @@ class Participant:
         """Leave the round: the secrets go, and nothing is answered any more."""
         self.machine.abort()
         self.replies.clear()
+        if self.spool is not None:
+            self.spool.close()
 
 
 def settle(plan: Plan, frame: Frame, member: Member, dimension: int, roster: Roster, policy: Policy) -> Terms:

@@ -5,8 +5,8 @@ round, durably; before its result is handed on the journal holds it, durably. So
 never overspend it, and a retry of the round resends the very same bytes instead of drawing fresh noise.
 
 That an update left the ring follows from noised steps, and a server learns it. So it is kept as the round's
-release, and a retry is told the same. Were the round trained again, a server could send params that bring the
-update to the edge of the ring, and ask until it knew where the records put it: many answers for one charge.
+release, and a retry is told the same. Were the round trained again, each time that its update leaves the ring would
+be one more answer on the same charge, and a server can send params that bring updates to the edge.
 
 What a plan makes of a round is its kind (`federation.kinds.base`); how a site trains is in `clients.training.work`.
 

@@ -20,7 +20,13 @@ class Spool:
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        self._file = TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 - closed by `close`
+        self._make_room = (
+            "make room on the disk, or set TMPDIR" if folder is None else f"make room in {folder}"
+        )
+        try:
+            self._file = TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 - closed by `close`
+        except OSError as error:
+            raise self._unavailable("written", error) from None
         self.close = weakref.finalize(self, self._file.close)  # at the latest when nobody holds it
 
     @property
@@ -36,7 +42,7 @@ class Spool:
                 written = os.pwrite(self._file.fileno(), view, start)
                 view, start = view[written:], start + written
         except OSError as error:
-            raise _unavailable("written", error) from None
+            raise self._unavailable("written", error) from None
 
     def part(self, start: int, size: int) -> Stored:
         """So many bytes of what was written, where they are."""
@@ -50,10 +56,9 @@ class Spool:
             ):
                 found += more
         except OSError as error:
-            raise _unavailable("read", error) from None
+            raise self._unavailable("read", error) from None
         return found
 
-
-def _unavailable(done: str, error: OSError) -> RecordsUnavailable:
-    message = f"a masked vector cannot be {done} ({error.strerror or type(error).__name__})"
-    return RecordsUnavailable(message, hint="make room on the disk, or set TMPDIR, then try again")
+    def _unavailable(self, done: str, error: OSError) -> RecordsUnavailable:
+        message = f"a masked vector cannot be {done} ({error.strerror or type(error).__name__})"
+        return RecordsUnavailable(message, hint=f"{self._make_room}, then try again")

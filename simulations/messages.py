@@ -32,7 +32,7 @@ from simulations.faults.playing import Rounds, greeting
 from simulations.faults.rules import Faults
 from simulations.faults.story import Story
 from simulations.sums.shelf import SHELVES
-from simulations.world import OneByOne, World, journal_of, keep_identities, open_sites
+from simulations.world import InTurn, World, journal_of, keep_identities, open_sites
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ def _play(
             return {name: closed.get(name) or sites[name].finish(state.run, digest) for name in sites}
 
         return _Played(iter(rounds), lambda _: rounds.evaluate(), close)
-    transport: Transport = OneByOne(receives)
+    transport: Transport = InTurn(receives)
     if engine == "flower":
         from simulations.flower import flower_world
 

@@ -340,7 +340,7 @@ class InProcess:
         return self._arrivals.popleft() if self._arrivals else Deadline()
 
 
-class OneByOne(InProcess):
+class InTurn(InProcess):
     """The same, but that a site is called when its answer is read, or before anything more is sent.
 
     So the answers of a large model are there one at a time. Whoever was sent anything answers it: at the latest

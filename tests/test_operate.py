@@ -24,6 +24,7 @@ from clients.journal.restored import RestoreMemory
 from federation.cli.main import app
 from federation.errors import FederationError
 from federation.log import Event, to_stderr
+from federation.plan.plan import parse
 from federation.remembering import calibrations_remembered
 from federation.report.deleting import RECORD, examine, forget
 from federation.round.transport import Outgoing
@@ -202,7 +203,7 @@ def test_every_file_that_a_run_leaves_is_on_the_page_and_every_one_on_the_page_i
     }
     simulated = (
         *("checkpoint/inputs", "checkpoint/faults", "checkpoint/key", "checkpoint/folds", "folds.json"),
-        *("journals/", ".baselines/", "checkpoint/accounts"),
+        *("journals/", ".baselines/", "checkpoint/accounts", "checkpoint/layers"),
     )
     unmade = {
         name for name, pattern in known.items() if not any(each and pattern.fullmatch(each) for each in names)
@@ -263,6 +264,24 @@ def test_every_file_that_a_simulation_leaves_is_on_the_page(
         "checkpoint/keys/sites",
         "checkpoint/accounts.sqlite",
     } <= names
+
+
+@pytest.mark.parametrize(("engine", "files"), [("vectorized", 1), ("protocol", 3)])
+def test_layers_that_simulated_sites_keep_are_on_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: Any, files: int
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    own = '\n[personal]\nsteps = 1\nlearning_rate = 0.1\nlayers = ["2"]\nkept = 130\n'
+    plan = parse(text_of({"unit": "client", "task.model": "mlp"}, rounds=1) + own)
+    run, seen = tmp_path / "run", set[str]()
+
+    def look(*_: object) -> None:
+        seen.update(path.relative_to(run).as_posix() for path in run.glob("checkpoint/layers/**/*.*"))
+
+    simulate(plan, write_sites(tmp_path / "sites"), run, engine=engine, progress=look)
+    known = patterns().values()
+    assert len(seen) == files and all(any(each.fullmatch(name) for each in known) for name in seen)
+    assert not (run / "checkpoint").exists()
 
 
 def test_what_is_remembered_is_on_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,7 +39,7 @@ _NOISED: Final = (
 
 
 @dataclass(frozen=True)
-class Kept:
+class _Held:
     """What a file holds: the layers (k,) after a round, and for which list of people who withdrew."""
 
     values: Tensor
@@ -170,7 +170,7 @@ def _digest(payload: bytes) -> str:
     return hashlib.sha256(payload).hexdigest()
 
 
-def _read(path: Path) -> Kept | None:
+def _read(path: Path) -> _Held | None:
     """What a file holds; None if there is none. UnusableFile for anything but what `Layers.write` wrote."""
     if not path.exists():
         return None
@@ -180,7 +180,7 @@ def _read(path: Path) -> Kept | None:
         run = path.name.removesuffix(".safetensors").removesuffix(".next")
         if (told.get("format"), told.get("run")) != (_FORMAT, run):
             raise ValueError
-        found = Kept(values, int(told["round"]), told["payload"], told["people"])
+        found = _Held(values, int(told["round"]), told["payload"], told["people"])
     except (OSError, ValueError, KeyError, SafetensorError):
         raise UnusableFile("cannot be read as a site's own layers", hint=_ANEW, path=path) from None
     if values.dim() != 1 or not bool(values.isfinite().all()):

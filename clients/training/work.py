@@ -122,7 +122,7 @@ class SiteWork:
             batch = poisson_batch(data, self.terms.plan.training.sample_rate, self.stream.derive("batches"))
         else:
             batch = data.at(self.rows[0])
-        with self._kept(model), self._clipped(model, clipping_norm) as gradient:
+        with self._guarded(model), self._clipped(model, clipping_norm) as gradient:
             return _fitted(gradient, model)(batch.features, batch.labels, batch.patients)
 
     def figures(self) -> Tensor:
@@ -130,11 +130,11 @@ class SiteWork:
         plan = self.terms.plan
         trainer, wide = self.trainer, self._model(torch.float64)
         task, held_out, tally = trainer.task, trainer.held_out, trainer.tally
-        with self._kept(wide):
+        with self._guarded(wide):
             if plan.figures is not None and (blocks := plan.figures.blocks) is not None:
                 return counts(wide, task, plan, blocks, held_out, tally)
-            whole, threshold = self.terms.kind.draws_patients, plan.evaluation.threshold
-            return figures(wide, task, held_out, whole_patients=whole, tally=tally, threshold=threshold)
+            by_patient, threshold = self.terms.kind.draws_patients, plan.evaluation.threshold
+            return figures(wide, task, held_out, whole_patients=by_patient, tally=tally, threshold=threshold)
 
     def _clipped(self, model: nn.Module, clipping_norm: float) -> AbstractContextManager[Gradient]:
         task, tally, place = self.trainer.task, self.trainer.tally, self.trainer.place
@@ -146,7 +146,7 @@ class SiteWork:
     ) -> Tensor:
         training, size = self.terms.plan.training, self.terms.size(self.site)
         stream = self.stream.derive("batches") if self.rows is None else self.stream
-        with self._kept(model):
+        with self._guarded(model):
             given = model, data, training, size, stream, gradient, finish, self.rows
             delta = local_delta(*given, wide=wide, sent=model_of(self.terms, self.params))
         if self._parts is None:
@@ -182,7 +182,7 @@ class SiteWork:
         return prepared(model, dtype, apart=self.trainer.place.apart)
 
     @contextmanager
-    def _kept(self, model: nn.Module) -> Iterator[None]:
+    def _guarded(self, model: nn.Module) -> Iterator[None]:
         """TaskError, and nothing leaves, if what ran within wrote into the model's base."""
         guard = Guard(model)
         yield

@@ -93,12 +93,20 @@ def seeds_of(plan: Plan, count: int) -> tuple[int, ...]:
 
 
 def require_frontier(plan: Plan, path: Path | None, epsilons: int, noises: int, seeds: int) -> None:
-    """InputError for a plan without privacy, and for more runs than anybody waits for."""
+    """InputError for a plan without privacy, and for more runs than anybody waits for.
+
+    Also where layers are each site's own: what such a run ends with is no whole model, and a curve would show that.
+    """
     if not plan.is_private:
         hint = "give the plan noise, epsilon, delta and clipping_norm"
         raise InputError(
             "claims nothing, so there is nothing to trade", hint=hint, path=path, key="privacy.noise"
         )
+    if plan.kept:
+        reason = "leaves no whole model to compare: some layers are each site's own"
+        error = InputError(reason, hint="leave it out, or simulate the plan as it is", key="personal.kept")
+        plan.place_in(error)
+        raise error
     if epsilons * noises * seeds > MOST:
         message = f"{epsilons * noises * seeds} runs; at most {MOST} make a frontier"
         raise InputError(message, hint="give fewer epsilons, places of noise or seeds")

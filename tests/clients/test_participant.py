@@ -232,6 +232,21 @@ def test_a_whole_round_gives_the_sum_and_asks_the_site_in_the_order_of_the_dange
     assert told.opened == [opening_of(*SIZES)] * 3
 
 
+def test_a_site_that_leaves_a_round_keeps_no_file_of_its_masked_vector(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("clients.participant._LARGE", 0)
+    told = Told()
+    bodies = told.requests(Kind.CERTIFICATE)
+    spools = {name: told.participants[name].participant.spool for name in bodies}
+    told.refused = "opening"
+    for name, body in bodies.items():
+        assert (spool := spools[name]) is not None and spool.close.alive
+        with pytest.raises(ProtocolError, match="no opening"):
+            told.participants[name].answer(Kind.CERTIFICATE, body)
+        assert not spool.close.alive
+
+
 def test_the_site_is_told_by_name_who_is_in_the_sum_if_somebody_was_lost() -> None:
     terms = make_terms(make_plan("record", "none", dropouts=1), FIVE)
     told = Told(terms)

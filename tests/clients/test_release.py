@@ -455,7 +455,7 @@ def test_only_a_run_without_privacy_can_be_repeated_from_its_seed() -> None:
     assert len({site_stream(*place).take(32) for place in streams}) == 4
 
 
-def test_a_round_that_left_the_ring_did_so_for_good_so_no_server_asks_until_it_knows(tmp_path: Path) -> None:
+def test_a_round_that_left_the_ring_did_so_for_good_and_no_retry_is_another_answer(tmp_path: Path) -> None:
     """AdamW's decay takes a param that the server made up to the edge of the ring, and the noised step decides."""
     decay = {"training.optimizer": "adamw", "training.weight_decay": 0.01, "training.learning_rate": 0.01}
     plan = make_plan("record", "site", **decay)

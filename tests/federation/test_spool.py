@@ -33,6 +33,9 @@ def test_a_full_disk_and_one_that_fails_are_told(tmp_path: Path, monkeypatch: py
     with pytest.raises(RecordsUnavailable, match="cannot be read"):
         spool.content[:]
     monkeypatch.setattr(os, "pwrite", full)
-    with pytest.raises(RecordsUnavailable, match="No space left"):
+    with pytest.raises(RecordsUnavailable, match="No space left") as told:
         spool.write(0, b"abc")
+    assert str(tmp_path) in told.value.hint
     spool.close()
+    with pytest.raises(RecordsUnavailable, match="cannot be written"):
+        Spool(tmp_path / "no folder")

@@ -22,7 +22,7 @@ from privacy.signing import public_identity
 from server.run import server_stream
 from simulations.simulate import simulate
 from simulations.survey import survey
-from simulations.world import InProcess, OneByOne, World, open_sites, read_world
+from simulations.world import InProcess, InTurn, World, open_sites, read_world
 from tests.federation.audit.audited import with_rules
 from tests.worlds import opened, plan_of, roster_of, rows_of, text_of, write_csv, write_sites
 
@@ -218,13 +218,13 @@ def test_a_simulation_on_the_journal_of_a_running_site_is_refused(tmp_path: Path
     assert not list(tmp_path.glob("sites/*/own.sqlite"))
 
 
-def test_one_by_one_a_site_answers_when_it_is_read_or_before_more_is_sent() -> None:
+def test_in_turn_a_site_answers_when_it_is_read_or_before_more_is_sent() -> None:
     called = list[str]()
 
     def site(name: str) -> Callable[[bytes], bytes]:
         return lambda data: (called.append(f"{name} {data.decode()}"), data.upper())[1]
 
-    line = OneByOne({name: site(name) for name in ("a", "b")})
+    line = InTurn({name: site(name) for name in ("a", "b")})
     line.send([Outgoing("a", b"x"), Outgoing("b", (b"y", b"z"))])
     assert not called
     assert line.next(0) == Arrival("a", b"X") and called == ["a x"]
@@ -233,10 +233,10 @@ def test_one_by_one_a_site_answers_when_it_is_read_or_before_more_is_sent() -> N
     assert [line.next(0) for _ in range(3)] == [Arrival("b", b"YZ"), Arrival("a", b"W"), Deadline()]
 
 
-def test_one_by_one_a_lost_answer_does_not_end_the_wait_for_the_others(
+def test_in_turn_a_lost_answer_does_not_end_the_wait_for_the_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    line, send = OneByOne(dict.fromkeys(("a", "b"), bytes.upper)), InProcess.send
+    line, send = InTurn(dict.fromkeys(("a", "b"), bytes.upper)), InProcess.send
     monkeypatch.setattr(
         InProcess, "send", lambda self, batch: send(self, [one for one in batch if one.to != "a"])
     )

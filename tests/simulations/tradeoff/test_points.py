@@ -54,3 +54,6 @@ def test_what_is_no_frontier() -> None:
         require_frontier(plan_of(noise="none"), None, 1, 1, 1)
     with pytest.raises(InputError, match="at most 1000"):
         require_frontier(plan_of(noise="site"), None, 20, 3, 20)
+    own = '\n[personal]\nsteps = 1\nlearning_rate = 0.1\nlayers = ["2"]\nkept = 130\n'
+    with pytest.raises(InputError, match="leaves no whole model to compare"):
+        require_frontier(parse(TEXT + own), None, 1, 1, 1)
