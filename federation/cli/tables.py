@@ -23,7 +23,7 @@ from federation.report.risks.words import hits_of
 from federation.words import many, printable, some
 
 if TYPE_CHECKING:
-    from federation.report.report import Evaluation, PrivacyClaim, Report
+    from federation.report.report import PrivacyClaim, Report
     from simulations.folds.result import CrossValidation, Spread
     from simulations.populations.split import Split
 
@@ -61,7 +61,7 @@ def print_report(report: Report, folder: Path) -> None:
     if report.folds is not None:
         show(folds_table(report.folds))
     elif report.simulated:
-        show(_metrics(report.evaluation))
+        show(_metrics(report))
     if not report.simulated:
         show(_NOT_MEASURED)
     show(*filter(None, [wording.model(report), wording.clipping(report)]))
@@ -209,12 +209,15 @@ def _kib(size: int | None) -> str:
     return MISSING if size is None else f"{size / 1024:.1f}"
 
 
-def _metrics(evaluation: Evaluation) -> Table:
+def _metrics(report: Report) -> Table:
     """Pooled, the mean of the sites at which the metric exists with their number, then the baselines."""
+    from federation.report.fairness.words import UNUSED
     from federation.report.report import metrics_of
 
+    evaluation = report.evaluation
+    ours = "this run" if report.kept is None else UNUSED
     baselines = [name.replace("_", " ") for name in evaluation.baselines]
-    table = titled("Held-out records", "metric", "this run", "mean of sites", *baselines)
+    table = titled("Held-out records", "metric", ours, "mean of sites", *baselines)
     counted = held_out(evaluation.pooled)
     if counted:
         table.caption = f"{counted}; in brackets how many of {len(evaluation.sites)} sites have the figure"

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from federation.errors import TaskError
 from federation.model.base import Kept, is_of
 from federation.model.params import Layout
+from federation.plan.personal import named
 from federation.plan.plan import Plan
 
 AS_BEGUN = "layers of its sites' own, which no round released: they are as the plan's seed began them"
@@ -41,9 +42,8 @@ def require_kept(plan: Plan, model: nn.Module) -> None:
         return
     parts = Parts.of(model, layers)
     if parts.kept != plan.kept:
-        named = ", ".join(layers)
         hint = f"write kept = {parts.kept}"
-        reason = f"layers {named} hold {parts.kept} numbers"
+        reason = f"there are {parts.kept} numbers in {named(layers)}"
         raise TaskError(reason, hint=hint, key="personal.kept", value=str(plan.kept))
     if parts.kept == sum(parts.sizes):
         reason = "all layers are kept, and nothing is left to learn together"

@@ -16,12 +16,21 @@ from federation.config.tables import Rules
 _KEPT = ("personal", "kept")
 
 
+def named(layers: Sequence[str]) -> str:
+    """Layers by name, in words.
+
+    >>> named(["2"]), named(["0", "2"])
+    ('layer 2', 'layers 0, 2')
+    """
+    return f"{'layer' if len(layers) == 1 else 'layers'} {', '.join(layers)}"
+
+
 def told_of_kept(layers: Sequence[str], numbers: int) -> str:
     """What a model lacks whose sites keep layers for themselves, in words."""
     return (
-        f"Layers {', '.join(layers)} ({numbers:,} numbers) are each site's own: they were in no message and are in "
-        "no file of the run. Where a whole model is made of it, they are as the plan's seed began them, and say "
-        "nothing of anybody; a site's own model has what the site kept."
+        f"Each site keeps {named(layers)} ({numbers:,} numbers) for itself: no message and no file of the run has "
+        "them. In a whole model that is made of the run alone, and in all figures of it, they are as the plan's "
+        "seed began them, so nobody uses that model; a site's own has what the site kept."
     )
 
 

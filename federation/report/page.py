@@ -101,7 +101,7 @@ def render(report: Report, verdict: str = "", *, curves: bool = True, section: S
         gaps=fairness.gap_rows(report.evaluation),
         no_verdict=gaps.NO_VERDICT,
         worse=fairness.worse(report.evaluation),
-        personal=fairness.personal(report.evaluation),
+        personal=fairness.personal(report),
         gains=dict(fairness.gain_rows(report.evaluation)),
         taken={} if report.timing.energy is None else report.timing.energy.sites,
         energy=fairness.energy(report),
@@ -125,7 +125,8 @@ def _comparison(report: Report) -> list[tuple[str, Metrics, str]]:
         for name, words in _BASELINES.items()
         if told.baselines.get(name)
     ]
-    return [("this run", metrics_of(told.pooled), told.why("pooled")), *known]
+    ours = "this run" if report.kept is None else fairness.UNUSED
+    return [(ours, metrics_of(told.pooled), told.why("pooled")), *known]
 
 
 def _counted(report: Report) -> list[tuple[str, Counted | Measured]]:

@@ -8,6 +8,7 @@ from federation.kinds.folds import folds_facts
 from federation.model.shape import known_dimension
 from federation.plan.columns.encoder import encoders_of, promise
 from federation.plan.guarantee import clipping_facts, cost_for, of_two, with_risk
+from federation.plan.personal import named
 from federation.plan.plan import Plan
 from federation.plan.settings import hints
 from federation.round.cohort import stand_ins
@@ -134,12 +135,12 @@ def _personal(plan: Plan) -> dict[str, Any]:
     if rules is None:
         return {}
     pull = "" if rules.pull is None else f", pulled back by {rules.pull:g}"
-    layers = "" if rules.layers is None else f" of {', '.join(rules.layers)}"
+    layers = "" if rules.layers is None else f" of {named(rules.layers)}"
     steps = f"{rules.steps} steps{layers} at {rules.learning_rate:g}{pull}"
     found = {"personal": f"{steps}, after the last round; it never leaves its site"}
     if rules.kept:
         told = "trained in every round, and never sent: each site keeps its own"
-        found["kept_layers"] = f"{', '.join(rules.layers or ())} ({rules.kept:,} numbers), {told}"
+        found["kept_layers"] = f"{named(rules.layers or ())} ({rules.kept:,} numbers), {told}"
     return found
 
 

@@ -113,8 +113,9 @@ def departures(report: Report) -> list[str]:
     """What left each site, one sentence each."""
     groups = report.secure_aggregation.get("groups")
     whose = "sites" if groups is None else f"sites of its group, one of {groups}"
+    length = "the model" if report.kept is None else "the shared layers"
     lines = [
-        "In every round, one vector of whole numbers as long as the model, each number hidden under masks that "
+        f"In every round, one vector of whole numbers as long as {length}, each number hidden under masks that "
         f"cancel only in the sum over the {whose}. By itself it looks random, to the server and to anyone.",
         _NOISE[report.privacy.noise],
         "Public keys for that round, and shares of the site's mask secrets, sealed for the other sites.",

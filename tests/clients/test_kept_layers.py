@@ -115,17 +115,17 @@ def used(folder: Path, ours: Path, begun: Tensor, command: Command) -> None:
     released = command(
         "predict", folder / "run", folder / "sites" / f"{OURS}.csv", "--out", folder / "no.csv"
     )
-    assert released.code == 2 and "layers 2 are each site's own" in released.err
+    assert released.code == 2 and "each site keeps layer 2 for itself" in released.err
     report = folder / "run" / "report.html"
-    assert "Layers 2 (130 numbers) are each site" in report.read_text("utf-8")
+    assert "Each site keeps layer 2 (130 numbers) for itself" in report.read_text("utf-8")
     explained = command("explain", folder / "run")
-    assert explained.code == 2 and "layers 2 are each site's own" in explained.err
+    assert explained.code == 2 and "each site keeps layer 2 for itself" in explained.err
     exported = folder / "shared.safetensors"
     assert command("export", folder / "run", "--to", "safetensors", "--out", exported).code == 0
     assert b"as the plan's seed began them" in exported.read_bytes()
     out, site = folder / "ours.safetensors", folder / "sites" / f"{OURS}.toml"
     told = command("personal", folder / "run", site, "--out", out)
-    assert told.code == 0 and "accuracy: released" in told.out, told.err
+    assert told.code == 0 and "accuracy: personal" in told.out and "released 0" not in told.out, told.err
     run = open_model(folder / "run")
     assert read_personal(run, out).shape == (
         sum(each.numel() for each in whole(run.task).model().parameters()),
@@ -153,7 +153,7 @@ def test_check_says_what_stays_and_how_many_numbers_it_is(
     assert told.code == 0 and "2 (130 numbers), trained in every round" in told.out, told.err
     assert command("check", plan, "--json").json["model_parameters"] == 6 * 64  # five inputs and a bias
     for wrong, why in (
-        (TABLE.replace("130", "64"), "layers 2 hold 130 numbers; write kept = 130"),
+        (TABLE.replace("130", "64"), "there are 130 numbers in layer 2; write kept = 130"),
         (TABLE.replace('["2"]', '["0", "2"]').replace("130", "514"), "all layers are kept"),
         (TABLE.replace('["2"]', '["7"]'), 'the model trains no layer "7"'),
         (TABLE.replace('layers = ["2"]\n', ""), "layers"),

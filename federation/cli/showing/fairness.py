@@ -27,4 +27,4 @@ def fairness_lines(report: Report) -> list[Any]:
         for title, cell in [(title, cell) for title, cells in rows for cell in cells][:_MOST]:
             table.add_row(printable(title), cell)
         found += [table, NO_VERDICT]
-    return [*found, *filter(None, [words.worse(told), words.personal(told)])]
+    return [*found, *filter(None, [words.worse(told), words.personal(report)])]

@@ -67,6 +67,15 @@ def _gain(run: Finished, made: Personal) -> list[Any]:
     ours = with_personal_params(run, made.params)
     said = [judge.predict(model_of(one), held.features) for one in (run, ours)]
     shared, own = (judge.measured(one, held.labels, rules.metrics, rules.threshold) for one in said)
+    if run.plan.kept:
+        own = judge.measured(
+            judge.predict(model_of(ours), held.features), held.labels, rules.metrics, rules.threshold
+        )
+        alone = (
+            "The released model is not whole without the layers that your site kept: there is none beside it."
+        )
+        figures = [f"{name.replace('_', ' ')}: personal {figure(own[name])}" for name in rules.metrics]
+        return [*figures, alone, _HERE_ONLY]
     lines = [
         f"{name.replace('_', ' ')}: released {figure(shared[name])}, personal {figure(own[name])}"
         for name in rules.metrics

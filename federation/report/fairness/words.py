@@ -23,6 +23,9 @@ NOT_TOLD = (
 )
 _JOULES_OF_A_WATT_HOUR = 3600
 _TOLD_SITES = 10
+_STAYS = "Such a model is made of records without noise, and stays at its site."
+UNUSED = "shared layers alone"
+"""Whose figures those of a run are where sites keep layers: of a model that nobody uses."""
 
 
 def ranged(of: Ranged | None) -> str:
@@ -107,6 +110,8 @@ def _worse(found: BesideAlone) -> str:
 
 def _gain(found: BesideAlone, name: str) -> str:
     one = found.sites[name]
+    if one.low is None:
+        return f"{figure(one.gain)}, too few records for an interval"
     return f"{figure(one.gain)}, from {figure(one.low)} to {figure(one.high)}"
 
 
@@ -117,9 +122,14 @@ def gain_rows(told: Evaluation) -> Iterator[tuple[str, str]]:
         yield name, ranged(Ranged(value=one.gain, low=one.low, high=one.high)) + mark
 
 
-def personal(told: Evaluation) -> str:
-    """What sites gain by personal models, in a sentence; "" where the plan has none or nobody knows."""
-    found = told.beside_shared
+def personal(report: Report) -> str:
+    """What sites gain by personal models, in a sentence; "" where the plan has none or nobody knows.
+
+    Where sites keep layers there is no whole model beside it, so figures of the personal models stand alone.
+    """
+    told, found = report.evaluation, report.evaluation.beside_shared
+    if report.kept is not None and found is not None:
+        return _own(told, found.metric)
     if found is None or not (
         gains := {name: one for name, one in found.sites.items() if one.gain is not None}
     ):
@@ -129,7 +139,21 @@ def personal(told: Evaluation) -> str:
     last = [many(rest, "other site")] if rest else []
     return (
         f"Gained by a site's personal model over the released one, by {plain(found.metric)}: "
-        f"{', '.join([*shown, *last])}. Such a model is made of records without noise, and stays at its site."
+        f"{', '.join([*shown, *last])}. {_STAYS}"
+    )
+
+
+def _own(told: Evaluation, metric: str) -> str:
+    known = [(name, value) for name, each in told.personal.items() if (value := each.get(metric)) is not None]
+    if not known:
+        return ""
+    shown = [f"{name} {figure(value)}" for name, value in known[:_TOLD_SITES]]
+    rest = len(known) - len(shown)
+    last = [many(rest, "other site")] if rest else []
+    mean = sum(value for _, value in known) / len(known)
+    return (
+        f"A site's own model, with the layers that it kept, on what the site holds out, by {plain(metric)}: "
+        f"{figure(mean)} in the mean ({', '.join([*shown, *last])}). {_STAYS}"
     )
 
 

@@ -22,7 +22,7 @@ from federation.identity.roster_file import load_roster
 from federation.model import contrasts
 from federation.model.params import Layout, params_bytes, params_digest
 from federation.model.task import Task, build_task
-from federation.plan.personal import kept_of
+from federation.plan.personal import kept_of, named
 from federation.plan.plan import Plan, load
 from federation.plan.tabular import TabularTask
 from federation.report.receipt import Receipt
@@ -60,7 +60,7 @@ def require_whole(run: Finished) -> None:
     if (kept := kept_of(run.plan)) is not None:
         hint = "take a site's own model: federation personal makes it, and predict takes --personal FILE"
         raise InputError(
-            f"layers {', '.join(kept[0])} are each site's own, and the released model has none", hint=hint
+            f"each site keeps {named(kept[0])} for itself, and the released model has none", hint=hint
         )
 
 

@@ -64,6 +64,10 @@ def says_something(run: Path) -> bool:
 def _is_ours(plan: Plan) -> bool:
     """A sum over its features, or a network of ours: code of others is not run to make a page."""
     task = plan.task
+    if plan.kept:
+        return (
+            False  # of the run alone, the model is half as it was drawn: as `federation explain` refuses it
+        )
     if not isinstance(task, TabularTask) or any(isinstance(one, Wide) for one in task.features):
         return False
     is_network = task.model == "mlp" or (isinstance(task, Series) and task.model in MODELS)

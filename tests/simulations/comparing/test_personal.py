@@ -76,6 +76,12 @@ def test_layers_that_never_travel_serve_the_site_that_is_unlike_the_others(tmp_p
         assert report.evaluation.personal.keys() == {"ash", "birch", "cedar"}
         assert all((one["accuracy"] or 0) > 0.7 for one in report.evaluation.personal.values())
         assert "without_privacy" not in report.evaluation.baselines
+        page = (tmp_path / name / "report.html").read_text("utf-8")
+        assert (
+            "A site&#39;s own model, with the layers that it kept" in page and "shared layers alone" in page
+        )
+        assert "this run</th>" not in page and "over the released one" not in page
+        assert "What the model says" not in page, "nobody uses the model that the run alone makes"
         assert not [
             each for each in (tmp_path / name).rglob("*") if "layers" in each.relative_to(tmp_path).as_posix()
         ]
