@@ -82,6 +82,15 @@ def with_personal(report: Report, world: World, params: Tensor, layers: Mapping[
     return report.model_copy(update={"evaluation": report.evaluation.model_copy(update=told)})
 
 
+def require_whole(plan: Plan) -> None:
+    """InputError where sites keep layers: a run ends with no whole model, so figures of it compare nothing."""
+    if plan.kept:
+        reason = "leaves no whole model to compare: some layers are each site's own"
+        error = InputError(reason, hint="leave it out, or simulate the plan as it is", key="personal.kept")
+        plan.place_in(error)
+        raise error
+
+
 def require_one_process(plan: Plan, sites: Path | str | Population, engine: str) -> None:
     """InputError where sites keep layers for themselves, and no process of theirs would keep them."""
     if not plan.kept:

@@ -26,6 +26,7 @@ from federation.plan.tabular import TabularTask
 from federation.report.receipt import Receipt
 from federation.report.report import Fold, Metrics, Report
 from server.run_folder import RunFolder
+from simulations.comparing.personal import require_whole
 from simulations.faults.rules import Faults, load_faults
 from simulations.folds.dealing import Numbers, deal, require_folds
 from simulations.folds.keeping import FoldsFolder
@@ -67,6 +68,7 @@ def cross_validate(
     """
     require_folds(folds)
     plan, text = with_seed(plan, seed)
+    require_whole(plan)
     out = Path(out)
     faults = load_faults(faults) if isinstance(faults, str) else faults
     folder = FoldsFolder(out, plan, engine, folds, faults)

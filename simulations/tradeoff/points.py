@@ -11,6 +11,7 @@ from federation.config.toml import inline, with_value
 from federation.errors import InputError, PlanError
 from federation.plan.plan import Plan, parse
 from privacy.errors import PrivacyError
+from simulations.comparing.personal import require_whole
 
 NOISES = ("distributed", "site", "central")
 MOST = 1000  # runs of one frontier
@@ -102,11 +103,7 @@ def require_frontier(plan: Plan, path: Path | None, epsilons: int, noises: int, 
         raise InputError(
             "claims nothing, so there is nothing to trade", hint=hint, path=path, key="privacy.noise"
         )
-    if plan.kept:
-        reason = "leaves no whole model to compare: some layers are each site's own"
-        error = InputError(reason, hint="leave it out, or simulate the plan as it is", key="personal.kept")
-        plan.place_in(error)
-        raise error
+    require_whole(plan)
     if epsilons * noises * seeds > MOST:
         message = f"{epsilons * noises * seeds} runs; at most {MOST} make a frontier"
         raise InputError(message, hint="give fewer epsilons, places of noise or seeds")

@@ -11,6 +11,7 @@ import pytest
 
 from federation.audit.examine import audit
 from federation.errors import CheckpointError, InputError
+from federation.plan.plan import parse
 from federation.report.files import read_report
 from federation.report.receipt import Receipt
 from privacy.accounting.events import GaussianEvent
@@ -137,6 +138,14 @@ def test_folds_with_faults_are_no_folds_without_them(sites: Path, tmp_path: Path
     assert cross_validate(plan, sites, tmp_path / "cv", folds=2, faults=faults) == found
     with pytest.raises(CheckpointError, match="with the faults"):
         cross_validate(plan, sites, tmp_path / "cv", folds=2)
+
+
+def test_a_plan_whose_sites_keep_layers_leaves_no_whole_model_to_judge(sites: Path, tmp_path: Path) -> None:
+    own = '\n[personal]\nsteps = 1\nlearning_rate = 0.1\nlayers = ["2"]\nkept = 130\n'
+    plan = parse(text_of({"unit": "client", "task.model": "mlp"}) + own)
+    with pytest.raises(InputError, match="leaves no whole model to compare"):
+        cross_validate(plan, sites, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("name", ["plan.toml", "notes.txt"])
