@@ -16,7 +16,7 @@ import numpy as np
 from privacy.errors import FaultyServer, MalformedMessage, RecordsUnavailable
 from privacy.roster import Roster
 from privacy.secagg.masks import apply
-from privacy.secagg.messages import Advert, Certificate, Dealt, Vote
+from privacy.secagg.messages import Advert, Certificate, Dealt, Masked, Vote
 from privacy.secagg.parameters import Parameters
 from privacy.secagg.ring import (
     Lanes,
@@ -104,6 +104,20 @@ class Opened:
     def survivors(self) -> frozenset[int]:
         """U3."""
         return self.certificate.survivors
+
+
+def signed(bound: Bound, slot: int, masked: Masked, taken: Mapping[int, bytes]) -> tuple[Upload, bytes]:
+    """What a site uploads by its message, and the digest of the vector. MalformedMessage if it did not sign this.
+
+    `taken` is the digest of every signature that the site took from a dealer, by dealer.
+    """
+    if masked.wraps.keys() != bound.peers(slot):
+        raise MalformedMessage("its wraps are not one for each peer")
+    vector = vector_digest(masked.packed)
+    vote = Vote(upload_of(vector, masked.wraps, bound.accepted(taken)), masked.signature)
+    if not is_cast(vote, bound.keys[slot], bound.transcript, bound.sharers):
+        raise MalformedMessage("its masked vector is not signed for these params, sharers and shares")
+    return Upload(slot, vote, masked.wraps, masked.packed), vector
 
 
 def add(total: Lanes, packed: Content, bits: int, vector: bytes = b"") -> None:

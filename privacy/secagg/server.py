@@ -33,7 +33,7 @@ from privacy.secagg.messages import (
     Vote,
     kind_of,
 )
-from privacy.secagg.opened import Opened, Upload, add
+from privacy.secagg.opened import Opened, Upload, add, signed
 from privacy.secagg.parameters import Parameters, member_keys
 from privacy.secagg.ring import RingVector, lane_type, packed_size, reduce
 from privacy.secagg.statements import (
@@ -44,8 +44,6 @@ from privacy.secagg.statements import (
     is_dealt,
     is_genuine,
     taken_digest,
-    upload_of,
-    vector_digest,
 )
 from privacy.secagg.unmasking import Bound, NotRebuilt, Opening, check_reveal, masks
 from privacy.wire import Content, Stored
@@ -212,7 +210,7 @@ class ServerMachine:
         if due is Kind.MASKED:
             if (
                 slot not in self._seen
-            ):  # the first is in the sum, and its bytes were not kept: no second is read
+            ):  # a first is in the sum, and its bytes were not kept: no second is read
                 self._take_masked(slot, given)
                 self._seen[slot] = b""
             return
@@ -266,25 +264,19 @@ class ServerMachine:
     def _take_masked(self, slot: int, data: Content) -> None:
         bits = self._parameters.ring_bits
         masked = Masked.from_bytes(data, packed_size(self._parameters.length, bits))
-        if masked.wraps.keys() != self._bound.peers(slot):
-            raise MalformedMessage("its wraps are not one for each peer")
-        vector = vector_digest(masked.packed)
-        upload = upload_of(vector, masked.wraps, self._bound.accepted(self._taken[slot]))
-        vote = Vote(upload, masked.signature)
-        if not is_cast(vote, self._keys[slot], self.transcript, self._sharers):
-            raise MalformedMessage("its masked vector is not signed for this params, sharers and shares")
+        upload, vector = signed(self._bound, slot, masked, self._taken[slot])
         try:
-            add(self._total, masked.packed, bits, vector)
+            add(self._total, upload.packed, bits, vector)
         except MalformedMessage as error:
             raise FaultyClient(self._parameters.members[slot], error.message) from None
         except RecordsUnavailable:
             self._void(len(self._seen), self._parameters.required)  # the sum is spoiled
             raise
-        self._first[slot] = self._votes[slot] = vote
-        self._wraps[slot] = masked.wraps
+        self._first[slot] = self._votes[slot] = upload.vote
+        self._wraps[slot] = upload.wraps
         self._masked.add(slot)
         if self._sink is not None:
-            self._sink(Upload(slot, vote, masked.wraps, masked.packed))
+            self._sink(upload)
 
     def _take_vote(self, slot: int, data: bytes) -> None:
         vote = Vote.from_bytes(data)

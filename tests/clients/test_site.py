@@ -276,7 +276,7 @@ def test_a_site_that_is_told_other_params_is_in_no_sum(tmp_path: Path) -> None:
 
     played = Round(terms, sites).play(alter=deceive)
     assert played.coordinator.survivors == ("amsterdam", "cleveland", "dresden", "essen")
-    assert "not signed for this params" in played.coordinator.left["berlin"]
+    assert "not signed for these params" in played.coordinator.left["berlin"]
 
 
 def test_a_sum_is_opened_for_one_set_of_survivors_only_also_in_a_new_attempt(tmp_path: Path) -> None:

@@ -151,7 +151,7 @@ def test_a_report_tells_a_lost_round_and_what_it_cost(
         deals_badly(ASH, CEDAR, DOGWOOD)(changed)
         return InProcess(changed)
 
-    monkeypatch.setattr(messages, "InProcess", carrier)
+    monkeypatch.setattr(messages, "InTurn", carrier)
     data = write_sites(tmp_path / "sites", 5)
     text = text_of(noise="distributed", sample_rate=0.5)
     report = simulation.simulate(parse(text), data, tmp_path / "run", engine="protocol", baseline=False)

@@ -147,7 +147,7 @@ def test_at_the_command_line_too_few_survivors_are_one_line_and_exit_code_4(
     def decide(site: str, frame: Frame) -> Fate:
         return Fate.LOST if site != "cedar" and frame.kind is Kind.ADVERTS else Fate.FINE
 
-    monkeypatch.setattr(messages, "InProcess", lambda sites: Network(sites, decide))
+    monkeypatch.setattr(messages, "InTurn", lambda sites: Network(sites, decide))
     (tmp_path / "plan.toml").write_text(text_of())
     folder = write_sites(tmp_path / "sites", SITES)
     command = f"federation simulate {tmp_path / 'plan.toml'} --sites {folder} --engine protocol --out"

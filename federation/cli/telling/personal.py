@@ -68,9 +68,6 @@ def _gain(run: Finished, made: Personal) -> list[Any]:
     said = [judge.predict(model_of(one), held.features) for one in (run, ours)]
     shared, own = (judge.measured(one, held.labels, rules.metrics, rules.threshold) for one in said)
     if run.plan.kept:
-        own = judge.measured(
-            judge.predict(model_of(ours), held.features), held.labels, rules.metrics, rules.threshold
-        )
         alone = (
             "The released model is not whole without the layers that your site kept: there is none beside it."
         )

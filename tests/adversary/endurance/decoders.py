@@ -99,6 +99,7 @@ EXEMPT = {
     "privacy.accounting.filters.Filter.load": NO_BYTES,
     "privacy.ledger.limits.Term.load": NO_BYTES,
     "privacy.roster.SignedRoster.read": NO_BYTES,
+    "privacy.wire.Stored.read": "bytes of a file as they are: tests/privacy/secagg/test_stored.py",
     "simulations.ray.worker.load_app": "takes nothing: hands Flower the app of a worker",
     "simulations.sweeping.axes.Key.read": "a number of the command line: tests/simulations/sweeping",
     "simulations.tradeoff.trials.Once.read": OWN_DATA,

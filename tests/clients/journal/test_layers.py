@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from clients import release as released
 from clients.journal.journal import Journal
 from clients.journal.layers import Layers, forget_layers, layers_folder
 from clients.release import release
-from clients.training.work import Trainer, site_stream
+from clients.training.work import Trainer, contribution, site_stream
 from federation.errors import UnusableFile
 from federation.model.own import begun_own
 from federation.model.params import initial_params
@@ -20,6 +21,7 @@ from federation.model.task import Task, build_task
 from federation.plan.plan import Plan, parse
 from federation.round.terms import Terms
 from privacy.errors import RecordsUnavailable
+from privacy.mechanism.encoding import EncodingOverflow, RingVector
 from tests.clients.journal.journals import fill_the_disk
 from tests.clients.sites import RUN, make_data, make_plan, make_terms, open_journal
 
@@ -122,6 +124,27 @@ def test_layers_of_another_training_than_the_released_one_are_never_taken_up(hou
     house.plays(2)
     assert float(house.before(3).abs().max()) < 9
     assert torch.equal(house.before(1), house.begun), "a ledger that was put back to before the round"
+
+
+def test_layers_of_a_training_whose_update_left_the_ring_are_never_taken_up(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That it left is what the round released: nothing else of that training may be there later."""
+    house.plays(1)
+    first = house.before(2)
+
+    def leaves(terms: Terms, site: str, params: torch.Tensor, trainer: Trainer, excess: bytes) -> RingVector:
+        contribution(terms, site, params, trainer, excess)
+        assert trainer.own is not None and trainer.own.after is not None
+        raise EncodingOverflow("beyond")
+
+    with monkeypatch.context() as patch, pytest.raises(EncodingOverflow):
+        patch.setattr(released, "contribution", leaves)
+        house.plays(2)
+    with pytest.raises(EncodingOverflow):
+        house.plays(2)
+    assert torch.equal(house.before(3), first)
+    house.plays(3)
 
 
 def test_another_run_reads_nothing_of_it(house: House) -> None:

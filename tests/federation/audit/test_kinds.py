@@ -108,7 +108,7 @@ class Failing(InProcess):
 
 
 def test_a_round_that_took_two_attempts_is_charged_once_and_passes(tmp_path: Path) -> None:
-    with patch.object(messages, "InProcess", Failing):
+    with patch.object(messages, "InTurn", Failing):
         run = finished(tmp_path, "protocol", EVALUATED)
     with receipts(run) as lines:
         assert [line["attempts"] for line in lines if "round" in line] == [1, 2]

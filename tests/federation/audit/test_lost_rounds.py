@@ -36,7 +36,7 @@ def liars() -> Iterator[None]:
             }  # charged in round 1
         )
 
-    with patch.object(messages, "InProcess", carrier):
+    with patch.object(messages, "InTurn", carrier):
         yield
 
 
