@@ -144,7 +144,8 @@ def find_sites(directory: Path, *, any_format: bool = False) -> SitesFolder:
     folder NAME/ itself.
     """
     if not directory.is_dir():
-        raise DataError(f"{directory}: there is no such folder", hint="name one with a CSV file per site")
+        found = "is a file" if directory.is_file() else "there is no such folder"
+        raise DataError(f"{directory}: {found}", hint="name a folder with a CSV file per site")
     entries = sorted(directory.iterdir())
     passed = [entry for entry in entries if _is_aside(entry, any_format)]
     sites = [_read(_site(entry, any_format), directory) for entry in entries if entry not in set(passed)]

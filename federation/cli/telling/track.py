@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -49,6 +50,7 @@ def registries_of(mlflow: Path | None, tensorboard: Path | None) -> Registries:
 def print_tracked(found: Mapping[str, str]) -> None:
     """Where the run is now."""
     if "mlflow" in found:
-        typer.echo(f"mlflow   run {found['mlflow']}; mlflow ui --backend-store-uri {found['mlflow_store']}")
+        store = quote(str(found["mlflow_store"]))
+        typer.echo(f"mlflow   run {found['mlflow']}; mlflow ui --backend-store-uri {store}")
     if "tensorboard" in found:
         typer.echo(f"events   {found['tensorboard']}")

@@ -74,8 +74,8 @@ def test_a_folder_that_holds_anything_else_is_one_line(
 
 
 def test_a_folder_that_is_none_is_one_line(site: Path) -> None:
-    for path in (site, site.parent / "absent"):
-        with pytest.raises(DataError, match="there is no such folder"):
+    for path, said in ((site, "is a file"), (site.parent / "absent", "there is no such folder")):
+        with pytest.raises(DataError, match=said):
             find_sites(path)
 
 

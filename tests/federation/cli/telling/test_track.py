@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
 
+from federation.cli.telling.track import print_tracked
 from federation.tracking import library
 from tests.federation.command import Command
 from tests.worlds import text_of, write_sites
@@ -68,3 +70,8 @@ def test_a_simulation_is_tracked_when_it_ends_and_again_when_it_was_over(
     folds = command(*words[:-1], tmp_path / "folded", "--folds", 2, "--tensorboard", tmp_path / "two")
     assert folds.code == 0
     assert len(list((tmp_path / "two").iterdir())) == 2
+
+
+def test_the_command_that_shows_a_store_can_be_typed_as_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
+    print_tracked({"mlflow": "1f", "mlflow_store": "sqlite:////srv/two words/mlflow.db"})
+    assert shlex.split(capsys.readouterr().out)[-1] == "sqlite:////srv/two words/mlflow.db"
