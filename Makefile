@@ -9,7 +9,7 @@ NEWEST := build/flower
 PEERS  := build/peers
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-extras test-ray test-flower stories check bench bench-peers bench-exchange soak power vectors clean
+.PHONY: help demo test test-extras test-ray test-flower stories check lint types contracts bench bench-peers bench-exchange soak power vectors clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -21,7 +21,7 @@ test: $(READY) ## all tests but those of extras and those that take minutes each
 	$(BIN)/python -m pytest -n auto -m 'not extras'
 
 test-extras: $(EXTRAS) ## the tests of optional dependencies, which it installs first
-	$(BIN)/python -m pytest -m extras -q -n auto
+	$(BIN)/python -m pytest -m extras -q -n auto $$(grep -rl 'mark.extras' tests --include='*.py')
 
 test-ray: $(READY) ## a real Ray on this machine, which it installs first: the same as one process, and a lost worker
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,ray]'
@@ -35,10 +35,16 @@ test-flower: $(READY) ## what touches Flower, on the newest Flower of our range 
 stories: $(READY) ## what takes minutes of real processes: sites and coordinators that are killed, stopped, restored
 	FEDERATION_STORIES=1 $(BIN)/python -m pytest -m minutes -n auto
 
-check: $(READY) ## format, lint, types, import contracts
+check: lint types contracts ## format, lint, types, import contracts
+
+lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+
+types: $(READY)
 	$(BIN)/mypy
+
+contracts: $(READY)
 	$(BIN)/lint-imports
 
 bench: $(READY) ## how fast, as ratios to this machine's own limits; writes benchmarks/results.md

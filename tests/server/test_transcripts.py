@@ -27,6 +27,7 @@ from server.transcripts import Uploads, clean
 from simulations.simulate import simulate
 from tests.federation.audit.audited import ids
 from tests.federation.sums.kept import digests
+from tests.scale import SCALE
 from tests.worlds import load_params, text_of, write_sites
 
 TEXT = text_of(noise="distributed", rounds=3).replace("[evaluation]", "[evaluation]\nepsilon = 1.0")
@@ -125,7 +126,7 @@ def check_agreement(run: Path) -> None:
     assert len(extra) <= 1
 
 
-STEPS = range(1, 66, 4)
+STEPS = range(1, 66, 4 if SCALE > 1 else 12)
 
 
 @pytest.mark.parametrize("step", STEPS)
