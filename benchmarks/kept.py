@@ -16,54 +16,30 @@ import numpy as np
 import torch
 from sklearn.datasets import load_digits
 
+from benchmarks.accuracy.plans import PIXELS, Changes, changed, digits
 from clients.data.folders import find_sites
 from federation import simulate
 from federation.model.params import initial_params
-from federation.plan.plan import parse
 from simulations.comparing.personal import personal_models
 from simulations.world import read_world
 
 SITES, SEEDS, STEPS, HEAD = 10, 2, 100, 650
-PLAN = """
-[federation]
-name = "digits that mean something else at each site"
-rounds = 60
-seed = {seed}
-[task]
-kind = "tabular-classification"
-target = "digit"
-classes = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]
-model = "mlp"
-[task.features]
-{features}
-[cohort]
-size = "all"
-minimum = 3
-weights = "uniform"
-deadline_seconds = 60
-[training]
-optimizer = "sgd"
-learning_rate = 0.5
-local_steps = 5
-sample_rate = 0.2
-[privacy]
-{privacy}
-[secure_aggregation]
-colluders = 1
-dropouts = 1
-[server]
-optimizer = "average"
-learning_rate = 1.0
-[evaluation]
-holdout = 0.2
-metrics = ["accuracy"]
-"""
-FEATURES = "\n".join(f"p{pixel:02d} = {{ low = 0, high = 16 }}" for pixel in range(64))
-PRIVACY: Mapping[str, str] = {
-    "none": 'unit = "record"\nnoise = "none"',
-    "records, noise at the site, epsilon 8": (
-        'unit = "record"\nnoise = "site"\nepsilon = 8.0\ndelta = 1e-5\nclipping_norm = 1.0'
-    ),
+RULES: Changes = {
+    "federation.name": "digits that mean something else at each site",
+    "federation.rounds": 60,
+    "task.model": "mlp",
+    "cohort.minimum": 3,
+    "training.local_steps": 5,
+    "training.sample_rate": 0.2,
+}
+PRIVACY: Mapping[str, Changes] = {
+    "none": {
+        "privacy.noise": "none",
+        "privacy.epsilon": None,
+        "privacy.delta": None,
+        "privacy.clipping_norm": None,
+    },
+    "records, noise at the site, epsilon 8": {"privacy.noise": "site", "privacy.epsilon": 8.0},
 }
 AFTER = f'[personal]\nsteps = {STEPS}\nlearning_rate = 0.1\nlayers = ["2"]\n'
 ALONE = f"[personal]\nsteps = {300 + STEPS}\nlearning_rate = 0.5\n"  # as many steps as in a federation
@@ -77,14 +53,14 @@ PERSONAL: Mapping[str, str] = {
 def write_sites(folder: Path, seed: int) -> Path:
     """Ten files, each with a tenth of the digits and an order of labels of its own."""
     folder.mkdir()
-    digits, chance = load_digits(), np.random.Generator(np.random.PCG64(seed))  # noqa: TID251 - no privacy in it
-    order = chance.permutation(len(digits.target))
+    records, chance = load_digits(), np.random.Generator(np.random.PCG64(seed))  # noqa: TID251 - no privacy in it
+    order = chance.permutation(len(records.target))
     for number in range(SITES):
         names, rows = chance.permutation(10), order[number::SITES]
         with (folder / f"site-{number}.csv").open("w", newline="") as file:
             lines = csv.writer(file)
-            lines.writerow([*(f"p{pixel:02d}" for pixel in range(64)), "digit"])
-            lines.writerows([*map(int, digits.data[row]), names[digits.target[row]]] for row in rows)
+            lines.writerow([*PIXELS, "digit"])
+            lines.writerows([*map(int, records.data[row]), names[records.target[row]]] for row in rows)
     return folder
 
 
@@ -109,11 +85,11 @@ def main() -> None:
             print(row(claim, name, [made(seed, privacy, table) for seed in range(SEEDS)]), flush=True)
 
 
-def made(seed: int, privacy: str, table: str) -> float:
+def made(seed: int, privacy: Changes, table: str) -> float:
     """The mean accuracy of sites with this seed, under this claim and table."""
     with tempfile.TemporaryDirectory() as folder:
         sites = write_sites(Path(folder, "sites"), seed)
-        plan = parse(PLAN.format(seed=seed, features=FEATURES, privacy=privacy) + table)
+        plan = changed(digits() + table, {**RULES, **privacy, "federation.seed": seed})
         if table == ALONE:  # from the same start
             world = read_world(plan, find_sites(sites).sites)
             return mean(personal_models(world, initial_params(world.task.model, seed), {}).own)

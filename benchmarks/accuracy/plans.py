@@ -70,5 +70,8 @@ def changed(text: str, changes: Changes) -> Plan:
     tables = tomllib.loads(text)
     for place, value in changes.items():
         table, key = place.split(".")
-        tables[table][key] = value
+        if value is None:
+            tables[table].pop(key, None)
+        else:
+            tables[table][key] = value
     return parse(write(tables))
